@@ -1,0 +1,512 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * attach.c - both ends of a connection find each other's slots, and let go of them again.
+ */
+#include "conn.h"
+
+#include <linux/hashtable.h>
+#include <linux/nospec.h>
+#include <linux/slab.h>
+
+#include "sock.h"
+
+/* ---- slots -------------------------------------------------------------------------------- */
+
+/* A slot for @conn, whose lock is held; false when all are taken. The slot owns a reference. */
+static bool xway_slot_take(struct xway_conn *conn, struct xway_link *link)
+{
+	struct xway_link_slot *slot;
+	unsigned int i, n;
+	bool found = false;
+
+	spin_lock_bh(&link->lock);
+	if (READ_ONCE(link->state) != XWAY_LINK_UP)
+		goto out;
+	for (n = 0, i = link->slot_next; n < link->slots; n++, i = (i + 1) % link->slots) {
+		slot = &link->slot[i];
+		if (slot->conn)
+			continue;
+		xway_conn_hold(conn);
+		slot->conn = conn;
+		slot->gen++;
+		link->slots_used++;
+		link->slot_next = (i + 1) % link->slots;
+		conn->id = (u32)slot->gen << 16 | (i + 1);
+		conn->slot = xway_region_slot(&link->region, i);
+		memset(conn->slot, 0, sizeof(*conn->slot));
+		conn->slot->id = conn->id;
+		/* Half a wrap ahead: nothing to be woken for yet. */
+		conn->slot->room_event = 1u << 31;
+		found = true;
+		break;
+	}
+out:
+	spin_unlock_bh(&link->lock);
+	if (found) {
+		kref_get(&link->ref);
+		conn->link = link;
+	}
+	return found;
+}
+
+/* Give the slot back. conn->lock held; the caller drops the slot's reference afterwards. */
+static struct xway_link *__xway_slot_give(struct xway_conn *conn)
+{
+	struct xway_link *link = conn->link;
+	struct xway_link_slot *slot = &link->slot[(conn->id & 0xffff) - 1];
+
+	spin_lock_bh(&link->lock);
+	slot->conn = NULL;
+	link->slots_used--;
+	xway_store(&conn->slot->id, 0);
+	spin_unlock_bh(&link->lock);
+	conn->id = 0;
+	conn->peer_id = 0;
+	conn->slot = NULL;
+	conn->link = NULL;
+	clear_bit(XWAY_CONN_HELLO_SENT, &conn->flags);
+	clear_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
+	clear_bit(XWAY_CONN_PEER_CLOSED, &conn->flags);
+	return link;
+}
+
+static void xway_slot_give(struct xway_conn *conn)
+{
+	struct xway_link *link = NULL;
+
+	spin_lock_bh(&conn->lock);
+	if (conn->id)
+		link = __xway_slot_give(conn);
+	spin_unlock_bh(&conn->lock);
+	if (link) {
+		xway_link_put(link);
+		xway_conn_put(conn);
+	}
+}
+
+/* The connection that our slot @id belongs to, with a reference. */
+static struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id)
+{
+	u32 index = (id & 0xffff) - 1;
+	struct xway_conn *conn = NULL;
+
+	if (index >= link->slots)
+		return NULL;
+	index = array_index_nospec(index, link->slots);
+	spin_lock_bh(&link->lock);
+	conn = link->slot[index].conn;
+	if (conn && link->slot[index].gen == id >> 16)
+		xway_conn_hold(conn);
+	else
+		conn = NULL;
+	spin_unlock_bh(&link->lock);
+	return conn;
+}
+
+/* ---- attaching ---------------------------------------------------------------------------- */
+
+/* conn->lock held, slot taken, not attached: nobody else looks at tx and rx. */
+static void __xway_conn_attach(struct xway_conn *conn, u32 peer_id)
+{
+	memset(&conn->tx, 0, sizeof(conn->tx));
+	memset(&conn->rx, 0, sizeof(conn->rx));
+	conn->peer_id = peer_id;
+	conn->peer_slot = xway_view_slot(&conn->link->view,
+					 array_index_nospec((peer_id & 0xffff) - 1,
+							    conn->link->hellos));
+	clear_bit(XWAY_CONN_HELLO_SENT, &conn->flags);
+	xway_conn_why(conn, XWAY_WHY_NONE);
+	/* Pairs with the acquiring reads of `attached` by those that hold a mutex only. */
+	smp_store_release(&conn->attached, true);
+	xway_stat_inc(conns_attached);
+}
+
+/* May @conn be attached at all? conn->lock held. */
+static bool __xway_conn_attachable(const struct xway_conn *conn)
+{
+	return !conn->attached && !conn->id && !conn->private && xway_param_enable &&
+	       test_bit(XWAY_CONN_ESTABLISHED, &conn->flags) &&
+	       !test_bit(XWAY_CONN_TCP_ONLY, &conn->flags) &&
+	       !test_bit(XWAY_CONN_ORPHAN, &conn->flags) && !READ_ONCE(xway_leaving);
+}
+
+void xway_conn_hello(struct xway_conn *conn)
+{
+	struct xway_link *link = xway_link_get(conn->domid);
+	struct xway_msg msg = { .type = XWAY_MSG_HELLO };
+
+	if (!link || !xway_link_is_up(link)) {
+		xway_conn_why(conn, XWAY_WHY_LINKING);
+		xway_link_want(conn->domid);
+		goto out;
+	}
+	spin_lock_bh(&conn->lock);
+	if (!__xway_conn_attachable(conn))
+		goto out_unlock;
+	if (!xway_slot_take(conn, link)) {
+		xway_conn_why(conn, XWAY_WHY_SLOTS_FULL);
+		goto out_unlock;
+	}
+	set_bit(XWAY_CONN_HELLO_SENT, &conn->flags);
+	xway_conn_why(conn, XWAY_WHY_WAITING);
+	msg.from = conn->id;
+	msg.client_isn = conn->tuple.client_isn;
+	msg.server_isn = conn->tuple.server_isn;
+	msg.client_port = (__force u16)conn->tuple.client_port;
+	msg.server_port = (__force u16)conn->tuple.server_port;
+	memcpy(msg.client_addr, &conn->tuple.client_addr, sizeof(msg.client_addr));
+	memcpy(msg.server_addr, &conn->tuple.server_addr, sizeof(msg.server_addr));
+	xway_ctl_send(link, &msg);
+	xway_stat_inc(hellos_sent);
+out_unlock:
+	spin_unlock_bh(&conn->lock);
+out:
+	xway_link_put(link);
+}
+
+void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
+			    const struct xway_msg *msg)
+{
+	u16 decline = XWAY_DECLINE_REFUSED;
+
+	spin_lock_bh(&conn->lock);
+	if (!__xway_conn_attachable(conn))
+		goto decline;
+	decline = XWAY_DECLINE_BUSY;
+	if (!xway_slot_take(conn, link))
+		goto decline;
+	conn->domid = link->domid;
+	__xway_conn_attach(conn, msg->from);
+	xway_ctl_send_id(link, XWAY_MSG_ATTACH, 0, msg->from, conn->id);
+	spin_unlock_bh(&conn->lock);
+	return;
+decline:
+	spin_unlock_bh(&conn->lock);
+	xway_ctl_send_id(link, XWAY_MSG_DECLINE, decline, msg->from, 0);
+	xway_stat_inc(declines_sent);
+}
+
+void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg)
+{
+	struct xway_conn *conn = xway_slot_conn(link, msg->to);
+	bool attached = false;
+
+	if (!conn)
+		return;
+	if ((msg->from & 0xffff) - 1 >= link->hellos) {
+		xway_link_violation(link, "an ATTACH names no slot");
+		goto out;
+	}
+	spin_lock_bh(&conn->lock);
+	if (conn->id == msg->to && test_bit(XWAY_CONN_HELLO_SENT, &conn->flags)) {
+		if (test_bit(XWAY_CONN_ORPHAN, &conn->flags)) {
+			/* Our unanswered CLOSE crossed it; this one the peer can place. */
+			clear_bit(XWAY_CONN_HELLO_SENT, &conn->flags);
+			set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
+			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, conn->id);
+		} else {
+			__xway_conn_attach(conn, msg->from);
+			attached = true;
+		}
+	}
+	spin_unlock_bh(&conn->lock);
+	/* A debug switch or the peer's first bytes may be there already. */
+	if (attached)
+		xway_conn_wake(conn);
+out:
+	xway_conn_put(conn);
+}
+
+void xway_conn_on_decline(struct xway_link *link, const struct xway_msg *msg)
+{
+	struct xway_conn *conn = xway_slot_conn(link, msg->to);
+	enum xway_why why = XWAY_WHY_PEER_REFUSED;
+
+	if (!conn)
+		return;
+	xway_stat_inc(declines_received);
+	if (msg->arg == XWAY_DECLINE_BUSY)
+		why = XWAY_WHY_PEER_BUSY;
+	else if (msg->arg == XWAY_DECLINE_MISMATCH)
+		why = XWAY_WHY_MISMATCH;
+	else if (msg->arg == XWAY_DECLINE_QUIESCING)
+		why = XWAY_WHY_LINK_DOWN;
+	if (test_bit(XWAY_CONN_HELLO_SENT, &conn->flags) && conn->id == msg->to) {
+		xway_slot_give(conn);
+		xway_conn_why(conn, why);
+	}
+	xway_conn_put(conn);
+}
+
+static void xway_conn_hello_if(struct xway_conn *conn, void *arg)
+{
+	const struct xway_link *link = arg;
+
+	if (conn->role == XWAY_ROLE_CLIENT && conn->domid == link->domid)
+		xway_conn_hello(conn);
+}
+
+void xway_conns_link_up(struct xway_link *link)
+{
+	xway_conns_each(xway_conn_hello_if, link);
+}
+
+/* ---- wake --------------------------------------------------------------------------------- */
+
+void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
+{
+	struct xway_conn *conn = xway_slot_conn(link, msg->to);
+	struct sock *sk;
+	bool asked = false;
+
+	if (!conn)
+		return;
+	spin_lock_bh(&conn->lock);
+	sk = conn->sk;
+	if (sk)
+		sock_hold(sk);
+	if (conn->attached)
+		asked = xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY;
+	spin_unlock_bh(&conn->lock);
+	if (!sk) {
+		/* An orphan waits for its last bytes to be taken. */
+		queue_work(xway_wq, &conn->work);
+	} else {
+		if (xway_rx_readable(conn, sk))
+			sk->sk_data_ready(sk);
+		/* Wakes only who waits, and only if there is room. */
+		sk->sk_write_space(sk);
+		if (asked)
+			xway_conn_wake(conn);
+		sock_put(sk);
+	}
+	xway_conn_put(conn);
+}
+
+/* ---- letting go --------------------------------------------------------------------------- */
+
+/* Both mutexes held: look at neither region for this connection again. */
+static void xway_conn_unattach(struct xway_conn *conn)
+{
+	xway_tx_free_rings(conn, true);
+	spin_lock_bh(&conn->lock);
+	smp_store_release(&conn->attached, false);
+	conn->peer_slot = NULL;
+	spin_unlock_bh(&conn->lock);
+	xway_stat_inc(conns_detached);
+}
+
+/* Both mutexes held: unattach, tell the peer, and free the slot if the peer has told us. */
+static void xway_conn_close_slot(struct xway_conn *conn)
+{
+	u32 peer_id = conn->peer_id;
+
+	xway_conn_unattach(conn);
+	if (!test_and_set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags))
+		xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, peer_id, conn->id);
+	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
+		xway_slot_give(conn);
+}
+
+static void xway_conn_abort(struct xway_conn *conn)
+{
+	struct sock *sk;
+
+	spin_lock_bh(&conn->lock);
+	sk = conn->sk;
+	if (sk)
+		sock_hold(sk);
+	spin_unlock_bh(&conn->lock);
+	if (!sk)
+		return;
+	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
+		tcp_abort(sk, ECONNRESET);
+		xway_stat_inc(conns_reset);
+	}
+	sock_put(sk);
+}
+
+/* Both mutexes held, socket gone: done once the peer has taken, or will never take, our bytes. */
+static void xway_conn_drain(struct xway_conn *conn)
+{
+	if (!conn->attached) {
+		if (test_bit(XWAY_CONN_HELLO_SENT, &conn->flags) &&
+		    !test_and_set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags))
+			xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, 0, conn->id);
+		return;
+	}
+	xway_tx_leave_ring(conn);
+	xway_store_release(&conn->slot->flags, XWAY_SLOT_TCP_ONLY);
+	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) || !xway_tx_unread(conn)) {
+		xway_conn_close_slot(conn);
+		return;
+	}
+	/* Wake us for the last byte. */
+	xway_store(&conn->slot->room_event, conn->tx.prod - 1);
+	/* Pairs with the full barrier after the peer's publication of cons. */
+	xway_mb();
+	if (!xway_tx_unread(conn))
+		xway_conn_close_slot(conn);
+}
+
+void xway_conn_work(struct work_struct *work)
+{
+	struct xway_conn *conn = container_of(work, struct xway_conn, work);
+	bool reset = false;
+
+	xway_conn_hold(conn);
+	mutex_lock(&conn->tx_mutex);
+	mutex_lock(&conn->rx_mutex);
+	if (test_bit(XWAY_CONN_ORPHAN, &conn->flags)) {
+		xway_conn_drain(conn);
+	} else if (conn->attached && test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags)) {
+		/* TCP answers data for a closed socket with a reset; so do we. */
+		xway_tx_leave_ring(conn);
+		reset = xway_tx_unread(conn) || xway_rx_privatise(conn);
+		set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
+		xway_conn_why(conn, XWAY_WHY_PEER_CLOSED);
+		xway_conn_close_slot(conn);
+	}
+	mutex_unlock(&conn->rx_mutex);
+	mutex_unlock(&conn->tx_mutex);
+	if (reset)
+		xway_conn_abort(conn);
+	xway_conn_wake(conn);
+	xway_conn_put(conn);
+}
+
+void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
+{
+	u32 index = (msg->from & 0xffff) - 1;
+	struct xway_conn *conn;
+
+	if (!msg->to) {
+		/* It gives up a HELLO that we have not answered. */
+		struct xway_hello *hello;
+		bool waited = false;
+
+		if (index >= link->hellos)
+			return;
+		hello = &link->hello[array_index_nospec(index, link->hellos)];
+		spin_lock_bh(&xway_tuple_lock);
+		if (!hlist_unhashed(&hello->node) && hello->msg.from == msg->from) {
+			xway_hello_forget(hello);
+			waited = true;
+		}
+		spin_unlock_bh(&xway_tuple_lock);
+		if (waited)
+			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, 0);
+		return;
+	}
+	conn = xway_slot_conn(link, msg->to);
+	if (!conn)
+		return;
+	set_bit(XWAY_CONN_PEER_CLOSED, &conn->flags);
+	if (test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags) && !READ_ONCE(conn->attached))
+		xway_slot_give(conn);
+	else
+		queue_work(xway_wq, &conn->work);
+	xway_conn_put(conn);
+}
+
+void xway_conn_orphan(struct xway_conn *conn, bool now)
+{
+	spin_lock_bh(&xway_tuple_lock);
+	hash_del(&conn->tuple_node);
+	spin_unlock_bh(&xway_tuple_lock);
+	spin_lock_bh(&conn->lock);
+	conn->sk = NULL;
+	set_bit(XWAY_CONN_ORPHAN, &conn->flags);
+	spin_unlock_bh(&conn->lock);
+	if (!READ_ONCE(conn->id))
+		return;
+	/* Here and now if possible: who opens and closes in a loop then pays for it. */
+	if (now)
+		xway_conn_work(&conn->work);
+	else
+		queue_work(xway_wq, &conn->work);
+}
+
+/* ---- links going down --------------------------------------------------------------------- */
+
+/* Is every byte of both directions where TCP, or our own memory, accounts for it? */
+static bool xway_conn_settled(struct xway_conn *conn)
+{
+	struct xway_view view;
+
+	if (!conn->attached)
+		return true;
+	if (!xway_tx_refresh(conn) || !xway_tx_settled(&conn->tx))
+		return false;
+	if (conn->private || test_bit(XWAY_CONN_ORPHAN, &conn->flags))
+		return true;
+	xway_view_read(&view, conn->peer_slot);
+	return view.epoch == conn->rx.epoch && xway_rx_rail(&conn->rx) == XWAY_RAIL_TCP;
+}
+
+bool xway_conns_quiesce(struct xway_link *link)
+{
+	bool settled = true;
+	unsigned int i;
+
+	for (i = 0; i < link->slots; i++) {
+		struct xway_conn *conn;
+
+		spin_lock_bh(&link->lock);
+		conn = link->slot[i].conn;
+		if (conn)
+			xway_conn_hold(conn);
+		spin_unlock_bh(&link->lock);
+		if (!conn)
+			continue;
+		mutex_lock(&conn->tx_mutex);
+		mutex_lock(&conn->rx_mutex);
+		if (conn->attached) {
+			xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
+			xway_tx_leave_ring(conn);
+			xway_rx_privatise(conn);
+			if (!xway_conn_settled(conn))
+				settled = false;
+		}
+		mutex_unlock(&conn->rx_mutex);
+		mutex_unlock(&conn->tx_mutex);
+		xway_conn_wake(conn);
+		xway_conn_put(conn);
+		cond_resched();
+	}
+	return settled;
+}
+
+void xway_conns_detach(struct xway_link *link, bool reset)
+{
+	unsigned int i;
+
+	for (i = 0; i < link->slots; i++) {
+		struct xway_conn *conn;
+		bool lost;
+
+		spin_lock_bh(&link->lock);
+		conn = link->slot[i].conn;
+		if (conn)
+			xway_conn_hold(conn);
+		spin_unlock_bh(&link->lock);
+		if (!conn)
+			continue;
+		mutex_lock(&conn->tx_mutex);
+		mutex_lock(&conn->rx_mutex);
+		lost = !xway_conn_settled(conn);
+		if (conn->attached)
+			xway_conn_unattach(conn);
+		xway_slot_give(conn);
+		if (lost)
+			set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
+		xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
+		mutex_unlock(&conn->rx_mutex);
+		mutex_unlock(&conn->tx_mutex);
+		if (lost && reset)
+			xway_conn_abort(conn);
+		xway_conn_wake(conn);
+		xway_conn_put(conn);
+		cond_resched();
+	}
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * conn.c - one connection, from armed to freed.
+ */
+#include "conn.h"
+
+#include <linux/hashtable.h>
+#include <linux/jhash.h>
+#include <linux/slab.h>
+
+#include "peer.h"
+#include "sock.h"
+
+#define XWAY_TUPLE_BITS	10
+
+static LIST_HEAD(xway_conns);
+static DEFINE_SPINLOCK(xway_conns_lock);	/* _bh; protects xway_conns */
+
+DEFINE_SPINLOCK(xway_tuple_lock);		/* _bh */
+static DEFINE_HASHTABLE(xway_tuple_conns, XWAY_TUPLE_BITS);
+static DEFINE_HASHTABLE(xway_tuple_hellos, XWAY_TUPLE_BITS);
+
+struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *overlay,
+				enum xway_role role, gfp_t gfp)
+{
+	struct xway_conn *conn = kzalloc(sizeof(*conn), gfp);
+
+	if (!conn)
+		return NULL;
+	refcount_set(&conn->ref, 1);
+	spin_lock_init(&conn->lock);
+	mutex_init(&conn->tx_mutex);
+	mutex_init(&conn->rx_mutex);
+	INIT_WORK(&conn->work, xway_conn_work);
+	INIT_HLIST_NODE(&conn->tuple_node);
+	conn->sk = sk;
+	conn->overlay = overlay;
+	conn->role = role;
+	conn->domid = DOMID_INVALID;
+	conn->born = jiffies;
+	conn->why_tx = XWAY_WHY_WAITING;
+	spin_lock_bh(&xway_conns_lock);
+	list_add_tail(&conn->all, &xway_conns);
+	spin_unlock_bh(&xway_conns_lock);
+	xway_stat_inc(conns_armed);
+	return conn;
+}
+
+void xway_conn_put(struct xway_conn *conn)
+{
+	if (!conn || !refcount_dec_and_test(&conn->ref))
+		return;
+	spin_lock_bh(&xway_conns_lock);
+	list_del(&conn->all);
+	spin_unlock_bh(&xway_conns_lock);
+	spin_lock_bh(&xway_tuple_lock);
+	hash_del(&conn->tuple_node);
+	spin_unlock_bh(&xway_tuple_lock);
+	xway_link_put(conn->link);
+	kvfree(conn->private);
+	kfree_rcu(conn, rcu);
+}
+
+struct xway_conn *xway_conn_of(const struct sock *sk)
+{
+	struct xway_conn *conn;
+
+	rcu_read_lock();
+	conn = xway_sock_conn_rcu(sk);
+	if (conn && !refcount_inc_not_zero(&conn->ref))
+		conn = NULL;
+	rcu_read_unlock();
+	return conn;
+}
+
+void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg)
+{
+	struct xway_conn *conn;
+
+	spin_lock_bh(&xway_conns_lock);
+	list_for_each_entry(conn, &xway_conns, all)
+		if (refcount_read(&conn->ref))
+			fn(conn, arg);
+	spin_unlock_bh(&xway_conns_lock);
+}
+
+struct xway_wanting {
+	domid_t domid;
+	bool found;
+};
+
+static void xway_conn_is_wanting(struct xway_conn *conn, void *arg)
+{
+	struct xway_wanting *wanting = arg;
+
+	if (conn->role == XWAY_ROLE_CLIENT && conn->domid == wanting->domid &&
+	    test_bit(XWAY_CONN_ESTABLISHED, &conn->flags) &&
+	    !test_bit(XWAY_CONN_TCP_ONLY, &conn->flags) &&
+	    !test_bit(XWAY_CONN_ORPHAN, &conn->flags) && !READ_ONCE(conn->attached))
+		wanting->found = true;
+}
+
+bool xway_conns_wanting(domid_t domid)
+{
+	struct xway_wanting wanting = { .domid = domid };
+
+	xway_conns_each(xway_conn_is_wanting, &wanting);
+	return wanting.found;
+}
+
+void xway_conn_wake(struct xway_conn *conn)
+{
+	struct sock *sk;
+
+	spin_lock_bh(&conn->lock);
+	sk = conn->sk;
+	if (sk)
+		sock_hold(sk);
+	spin_unlock_bh(&conn->lock);
+	if (!sk)
+		return;
+	/* Readers through the socket's own callback (epoll, SIGIO); sleeping writers directly. */
+	sk->sk_data_ready(sk);
+	sk->sk_write_space(sk);
+	rcu_read_lock();
+	if (skwq_has_sleeper(rcu_dereference(sk->sk_wq)))
+		wake_up_interruptible_poll(&rcu_dereference(sk->sk_wq)->wait,
+					   EPOLLOUT | EPOLLWRNORM | EPOLLIN | EPOLLRDNORM);
+	rcu_read_unlock();
+	sock_put(sk);
+}
+
+static u32 xway_tuple_hash(const struct xway_tuple *tuple)
+{
+	/* ISNs are as random as a seed would be, and known to the two ends alone. */
+	return jhash_3words(tuple->client_isn, tuple->server_isn,
+			    (__force u32)tuple->client_port << 16 |
+			    (__force u32)tuple->server_port, 0);
+}
+
+static bool xway_tuple_equal(const struct xway_tuple *a, const struct xway_tuple *b)
+{
+	return a->client_isn == b->client_isn && a->server_isn == b->server_isn &&
+	       a->client_port == b->client_port && a->server_port == b->server_port &&
+	       ipv6_addr_equal(&a->client_addr, &b->client_addr) &&
+	       ipv6_addr_equal(&a->server_addr, &b->server_addr);
+}
+
+static void xway_sock_addrs(const struct sock *sk, struct in6_addr *local,
+			    struct in6_addr *remote)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		*local = sk->sk_v6_rcv_saddr;
+		*remote = sk->sk_v6_daddr;
+		return;
+	}
+#endif
+	ipv6_addr_set_v4mapped(sk->sk_rcv_saddr, local);
+	ipv6_addr_set_v4mapped(sk->sk_daddr, remote);
+}
+
+/* The tuple of a socket that is established and has neither sent nor read. */
+static void xway_tuple_of(struct xway_tuple *tuple, const struct sock *sk, enum xway_role role)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	u32 local_isn = tp->write_seq - 1;
+	u32 remote_isn = tp->copied_seq - 1;
+
+	memset(tuple, 0, sizeof(*tuple));
+	if (role == XWAY_ROLE_CLIENT) {
+		xway_sock_addrs(sk, &tuple->client_addr, &tuple->server_addr);
+		tuple->client_port = inet_sk(sk)->inet_sport;
+		tuple->server_port = inet_sk(sk)->inet_dport;
+		tuple->client_isn = local_isn;
+		tuple->server_isn = remote_isn;
+	} else {
+		xway_sock_addrs(sk, &tuple->server_addr, &tuple->client_addr);
+		tuple->server_port = inet_sk(sk)->inet_sport;
+		tuple->client_port = inet_sk(sk)->inet_dport;
+		tuple->server_isn = local_isn;
+		tuple->client_isn = remote_isn;
+	}
+}
+
+void xway_conn_established(struct xway_conn *conn, const struct sock *sk)
+{
+	xway_tuple_of(&conn->tuple, sk, conn->role);
+	/* Pairs with test_bit() in readers of the tuple, each of which has taken a lock since. */
+	smp_mb__before_atomic();
+	set_bit(XWAY_CONN_ESTABLISHED, &conn->flags);
+}
+
+static void xway_msg_tuple(struct xway_tuple *tuple, const struct xway_msg *msg)
+{
+	memset(tuple, 0, sizeof(*tuple));
+	memcpy(&tuple->client_addr, msg->client_addr, sizeof(tuple->client_addr));
+	memcpy(&tuple->server_addr, msg->server_addr, sizeof(tuple->server_addr));
+	tuple->client_port = (__force __be16)msg->client_port;
+	tuple->server_port = (__force __be16)msg->server_port;
+	tuple->client_isn = msg->client_isn;
+	tuple->server_isn = msg->server_isn;
+}
+
+static struct xway_hello *__xway_hello_find(const struct xway_tuple *tuple)
+{
+	struct xway_hello *hello;
+	struct xway_tuple other;
+
+	hash_for_each_possible(xway_tuple_hellos, hello, node, xway_tuple_hash(tuple)) {
+		xway_msg_tuple(&other, &hello->msg);
+		if (xway_tuple_equal(tuple, &other))
+			return hello;
+	}
+	return NULL;
+}
+
+bool xway_conn_hello_waits(const struct sock *sk)
+{
+	struct xway_tuple tuple;
+	bool found;
+
+	xway_tuple_of(&tuple, sk, XWAY_ROLE_SERVER);
+	spin_lock_bh(&xway_tuple_lock);
+	found = __xway_hello_find(&tuple);
+	spin_unlock_bh(&xway_tuple_lock);
+	return found;
+}
+
+void xway_hello_forget(struct xway_hello *hello)
+{
+	lockdep_assert_held(&xway_tuple_lock);
+	hash_del(&hello->node);
+	memset(&hello->msg, 0, sizeof(hello->msg));
+}
+
+void xway_conn_expect_hello(struct xway_conn *conn)
+{
+	struct xway_hello *hello;
+	struct xway_msg msg;
+
+	spin_lock_bh(&xway_tuple_lock);
+	hash_add(xway_tuple_conns, &conn->tuple_node, xway_tuple_hash(&conn->tuple));
+	hello = __xway_hello_find(&conn->tuple);
+	if (hello) {
+		msg = hello->msg;
+		xway_hello_forget(hello);
+		xway_conn_accept_hello(conn, hello->link, &msg);
+	}
+	spin_unlock_bh(&xway_tuple_lock);
+}
+
+void xway_conn_on_hello(struct xway_link *link, const struct xway_msg *msg)
+{
+	struct xway_tuple tuple;
+	struct xway_conn *conn;
+	struct xway_hello *hello;
+	u32 index = (msg->from & 0xffff) - 1;
+
+	if (index >= link->hellos) {
+		xway_link_violation(link, "a HELLO names no slot");
+		return;
+	}
+	xway_stat_inc(hellos_received);
+	xway_msg_tuple(&tuple, msg);
+	spin_lock_bh(&xway_tuple_lock);
+	hash_for_each_possible(xway_tuple_conns, conn, tuple_node, xway_tuple_hash(&tuple))
+		if (xway_tuple_equal(&conn->tuple, &tuple) && conn->role == XWAY_ROLE_SERVER &&
+		    refcount_read(&conn->ref)) {
+			xway_conn_accept_hello(conn, link, msg);
+			goto out;
+		}
+	hello = &link->hello[index];
+	if (!hlist_unhashed(&hello->node))
+		xway_hello_forget(hello);
+	hello->msg = *msg;
+	hash_add(xway_tuple_hellos, &hello->node, xway_tuple_hash(&tuple));
+out:
+	spin_unlock_bh(&xway_tuple_lock);
+}
+
+void xway_conns_forget_hellos(struct xway_link *link)
+{
+	unsigned int i;
+
+	spin_lock_bh(&xway_tuple_lock);
+	for (i = 0; link->hello && i < link->hellos; i++)
+		if (!hlist_unhashed(&link->hello[i].node))
+			xway_hello_forget(&link->hello[i]);
+	spin_unlock_bh(&xway_tuple_lock);
+}
+
+void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why)
+{
+	if (test_and_set_bit(XWAY_CONN_TCP_ONLY, &conn->flags))
+		return;
+	mutex_lock(&conn->tx_mutex);
+	if (conn->attached) {
+		xway_tx_leave_ring(conn);
+		spin_lock_bh(&conn->lock);
+		xway_store_release(&conn->slot->flags, XWAY_SLOT_TCP_ONLY);
+		spin_unlock_bh(&conn->lock);
+		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
+	}
+	xway_conn_why(conn, why);
+	mutex_unlock(&conn->tx_mutex);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * conn.h - one connection: a TCP socket whose stream may ride rings.
+ *
+ * DOC: Life of a connection
+ *
+ * A connection exists from the moment its socket is armed (a client's at SYN_SENT, a server's in
+ * accept) until it is closed on both sides. It is attached while both ends share slots of a link.
+ *
+ * Who may touch what:
+ *	tx		tx_mutex
+ *	rx, private	rx_mutex
+ *	our slot and the peer's, ring pages
+ *			while attached: either mutex or the spinlock. Detaching takes all three, so
+ *			that whoever holds one may rely on `attached`.
+ *	sk		lock; NULL once the socket is gone. Users hold a socket reference beyond it.
+ *
+ * Order: tx_mutex, rx_mutex, lock_sock, xway_tuple_lock, conn->lock, link->lock.
+ */
+#ifndef XWAY_CONN_H
+#define XWAY_CONN_H
+
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <net/tcp.h>
+
+#include "link.h"
+
+struct xway_overlay;
+
+enum xway_role {
+	XWAY_ROLE_CLIENT,
+	XWAY_ROLE_SERVER,
+};
+
+/* struct xway_conn.flags, by atomic bit operations. */
+enum {
+	XWAY_CONN_ESTABLISHED,	/* tuple and ISNs are known */
+	XWAY_CONN_TCP_ONLY,	/* stays on TCP from now on; why_tx says why */
+	XWAY_CONN_PEER_CLOSED,	/* the peer has sent CLOSE for the present attachment */
+	XWAY_CONN_ORPHAN,	/* the socket is gone */
+	XWAY_CONN_CLOSE_SENT,	/* we have sent CLOSE for the present attachment */
+	XWAY_CONN_HELLO_SENT,	/* a HELLO waits for its answer */
+};
+
+/* A 4-tuple as HELLO carries it, with both initial sequence numbers. */
+struct xway_tuple {
+	struct in6_addr	client_addr;
+	struct in6_addr	server_addr;
+	__be16		client_port;
+	__be16		server_port;
+	u32		client_isn;
+	u32		server_isn;
+};
+
+/*
+ * What is left of the peer's direction after the link has gone: a copy of its slot as it stood at
+ * the end, and of the ring bytes that had not been taken. The receiver goes on with it as if it
+ * were the shared one.
+ */
+struct xway_private {
+	struct xway_view view;
+	u32		start;		/* ring index of data[0] */
+	u8		data[];
+};
+
+struct xway_conn {
+	refcount_t		ref;
+	struct rcu_head		rcu;
+	struct list_head	all;		/* xway_conns_lock */
+	struct hlist_node	tuple_node;	/* xway_tuple_lock */
+	struct work_struct	work;		/* the slow part of closing */
+	spinlock_t		lock;		/* _bh */
+	unsigned long		flags;		/* XWAY_CONN_* */
+
+	struct sock		*sk;
+	const struct xway_overlay *overlay;	/* constant */
+	enum xway_role		role;		/* constant */
+	domid_t			domid;		/* of the peer, once known */
+	struct xway_tuple	tuple;		/* constant once ESTABLISHED */
+	unsigned long		born;		/* jiffies */
+	u8			why_tx;		/* enum xway_why; any writer wins */
+
+	/* The attachment: written under tx_mutex, rx_mutex and lock, or before `attached` is set. */
+	bool			attached;
+	struct xway_link	*link;		/* owned; set from HELLO or attach until detached */
+	u32			id;		/* our slot's, 0: none */
+	u32			peer_id;
+	struct xway_slot	*slot;
+	const struct xway_slot	*peer_slot;	/* in the peer's region */
+
+	struct mutex		tx_mutex;
+	struct xway_tx		tx;
+	u32			ring[XWAY_MARKS];	/* tx_mutex: rings to free, by mark; 0: none */
+	u32			ring_until[XWAY_MARKS];	/* tx_mutex: the epoch that ends their use */
+	bool			flip_tcp;	/* tx_mutex: the debug knob wants TCP now */
+	unsigned long		flip_at;	/* tx_mutex: jiffies of its next whim */
+
+	struct mutex		rx_mutex;
+	struct xway_rx		rx;
+	u32			rx_seen;	/* rx_mutex: the peer's prod as last looked at */
+	struct xway_private	*private;	/* rx_mutex, and lock for writing */
+
+	/* For show: written under tx_mutex and rx_mutex, read without. */
+	u64			tx_ring, tx_tcp, rx_ring, rx_tcp;
+};
+
+extern spinlock_t xway_tuple_lock;		/* connections and HELLOs by tuple */
+
+/* conn.c: objects. A new one has one reference, the socket's. */
+struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *overlay,
+				enum xway_role role, gfp_t gfp);
+void xway_conn_put(struct xway_conn *conn);
+static inline void xway_conn_hold(struct xway_conn *conn)
+{
+	refcount_inc(&conn->ref);
+}
+
+/* The connection of @sk with a reference, NULL if it has none (any more). Any context. */
+struct xway_conn *xway_conn_of(const struct sock *sk);
+
+/* @sk is established: note its tuple. The socket is locked, nothing was sent or read yet. */
+void xway_conn_established(struct xway_conn *conn, const struct sock *sk);
+/* Put a server's connection where HELLOs are looked for, and take one that waits. */
+void xway_conn_expect_hello(struct xway_conn *conn);
+/* Is there a HELLO that waits for @sk? Not hard irq. */
+bool xway_conn_hello_waits(const struct sock *sk);
+/* Client: send HELLO, or ask for a link first. */
+void xway_conn_hello(struct xway_conn *conn);
+/*
+ * The socket goes away: what is still in rings is delivered without it. @now: not under lock_sock,
+ * so that the slow part may be done at once.
+ */
+void xway_conn_orphan(struct xway_conn *conn, bool now);
+/* Wake whatever waits on the socket, for whatever reason. Not hard irq. */
+void xway_conn_wake(struct xway_conn *conn);
+/* Note why the sending direction is on TCP. */
+static inline void xway_conn_why(struct xway_conn *conn, enum xway_why why)
+{
+	if (READ_ONCE(conn->why_tx) != why)
+		WRITE_ONCE(conn->why_tx, why);
+}
+/* From now on this connection sends by TCP, and asks its peer to do the same. */
+void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why);
+void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg);
+bool xway_conns_wanting(domid_t domid);
+
+/* attach.c: messages about connections (tasklet), and links coming and going (xway_wq) */
+void xway_conn_on_hello(struct xway_link *link, const struct xway_msg *msg);
+void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg);
+void xway_conn_on_decline(struct xway_link *link, const struct xway_msg *msg);
+void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg);
+void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg);
+void xway_conns_link_up(struct xway_link *link);
+void xway_conns_forget_hellos(struct xway_link *link);
+/* Move the link's connections to TCP. True once nothing is left in either side's rings. */
+bool xway_conns_quiesce(struct xway_link *link);
+/* Detach all. @reset: those whose bytes cannot be accounted for are reset. */
+void xway_conns_detach(struct xway_link *link, bool reset);
+void xway_conn_work(struct work_struct *work);
+/* Server, under xway_tuple_lock: @msg is a HELLO for @conn. */
+void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
+			    const struct xway_msg *msg);
+void xway_hello_forget(struct xway_hello *hello);
+
+/* tx.c and rx.c */
+int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t size);
+/* tx_mutex held: publish the switch to TCP, if on a ring. */
+void xway_tx_leave_ring(struct xway_conn *conn);
+/* tx_mutex held, attached: take in what the peer has taken. False: it lied. */
+bool xway_tx_refresh(struct xway_conn *conn);
+/* tx_mutex held: free rings that are behind us. @all: the attachment is over. */
+void xway_tx_free_rings(struct xway_conn *conn, bool all);
+bool xway_tx_has_room(struct xway_conn *conn);
+u32 xway_tx_unread(struct xway_conn *conn);
+/* Wait at most @timeout jiffies until the peer has taken all; jiffies left. Not under any lock. */
+long xway_tx_linger(struct xway_conn *conn, struct sock *sk, long timeout);
+
+int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t len,
+		    int flags);
+/* Bytes that a program could read now, TCP's included. Any context but hard irq. */
+u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk);
+/* Ring bytes alone, whatever rail the receiver is on. */
+u32 xway_rx_ring_unread(struct xway_conn *conn);
+/* Ask the peer to wake us for its next byte. True if it has sent since the receiver looked. */
+bool xway_rx_arm(struct xway_conn *conn);
+/* rx_mutex held: copy what is left of the peer's direction, once it is on TCP. 0, -EAGAIN... */
+int xway_rx_privatise(struct xway_conn *conn);
+
+#endif /* XWAY_CONN_H */

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ctl.c - the control queue of a link: send, receive, wake.
+ *
+ * One event channel serves the link. It is kicked only when the peer has said, by ctl_event, that
+ * it found the queue empty; two busy sides make no hypercall.
+ */
+#include <linux/slab.h>
+#include <xen/events.h>
+
+#include "conn.h"
+#include "link.h"
+
+#define XWAY_CTL_BUDGET	128	/* messages in one run of the tasklet: bounded work per event */
+#define XWAY_CTL_LATE_MAX 16384	/* a peer that takes nothing at all must not eat our memory */
+
+static u32 xway_ctl_capacity(unsigned int ctl_pages)
+{
+	return ctl_pages * XWAY_MSGS_PER_PAGE;
+}
+
+void xway_ctl_kick(struct xway_link *link)
+{
+	xway_stat_inc(kicks);
+	notify_remote_via_irq(link->irq);
+}
+
+/* Put @msg in the queue if there is room. link->lock held. */
+static bool __xway_ctl_put(struct xway_link *link, const struct xway_msg *msg)
+{
+	u32 capacity = xway_ctl_capacity(link->region.ctl_pages);
+	u32 taken = xway_load_acquire(&link->view.hdr->ctl_cons);
+	u32 at = link->ctl_prod & (capacity - 1);
+	struct xway_msg *queue;
+
+	lockdep_assert_held(&link->lock);
+	if (link->ctl_prod - taken >= capacity)
+		return false;
+	queue = page_address(link->region.page[1 + at / XWAY_MSGS_PER_PAGE]);
+	queue[at % XWAY_MSGS_PER_PAGE] = *msg;
+	/* Pairs with the acquiring read of ctl_prod in the peer's tasklet. */
+	xway_store_release(&link->region.hdr->ctl_prod, ++link->ctl_prod);
+	/* Pairs with the full barrier between ctl_event and the second look at ctl_prod. */
+	xway_mb();
+	if (xway_need_event(xway_load(&link->view.hdr->ctl_event), link->ctl_prod,
+			    link->ctl_prod - 1))
+		xway_ctl_kick(link);
+	xway_stat_inc(msgs_sent);
+	return true;
+}
+
+void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
+{
+	struct xway_late_msg *late;
+
+	spin_lock_bh(&link->lock);
+	if (READ_ONCE(link->state) < XWAY_LINK_UP || link->state == XWAY_LINK_DOWN ||
+	    READ_ONCE(link->broken))
+		goto out;
+	if (list_empty(&link->late) && __xway_ctl_put(link, msg))
+		goto out;
+	late = link->late_count < XWAY_CTL_LATE_MAX ? kmalloc(sizeof(*late), GFP_ATOMIC) : NULL;
+	if (!late) {
+		spin_unlock_bh(&link->lock);
+		xway_link_violation(link, "it takes no message from its queue");
+		return;
+	}
+	late->msg = *msg;
+	list_add_tail(&late->list, &link->late);
+	link->late_count++;
+	mod_delayed_work(xway_wq, &link->work, 1);
+out:
+	spin_unlock_bh(&link->lock);
+}
+
+void xway_ctl_send_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from)
+{
+	struct xway_msg msg = { .type = type, .arg = arg, .to = to, .from = from };
+
+	xway_ctl_send(link, &msg);
+}
+
+void xway_ctl_flush(struct xway_link *link)
+{
+	struct xway_late_msg *late, *next;
+
+	spin_lock_bh(&link->lock);
+	list_for_each_entry_safe(late, next, &link->late, list) {
+		if (!__xway_ctl_put(link, &late->msg))
+			break;
+		list_del(&late->list);
+		link->late_count--;
+		kfree(late);
+	}
+	if (!list_empty(&link->late))
+		mod_delayed_work(xway_wq, &link->work, 1);
+	spin_unlock_bh(&link->lock);
+}
+
+void xway_ctl_late_free(struct xway_link *link)
+{
+	struct xway_late_msg *late, *next;
+
+	spin_lock_bh(&link->lock);
+	list_for_each_entry_safe(late, next, &link->late, list) {
+		list_del(&late->list);
+		kfree(late);
+	}
+	link->late_count = 0;
+	spin_unlock_bh(&link->lock);
+}
+
+static void xway_ctl_handle(struct xway_link *link, const struct xway_msg *msg)
+{
+	switch (msg->type) {
+	case XWAY_MSG_HELLO:
+		xway_conn_on_hello(link, msg);
+		break;
+	case XWAY_MSG_ATTACH:
+		xway_conn_on_attach(link, msg);
+		break;
+	case XWAY_MSG_DECLINE:
+		xway_conn_on_decline(link, msg);
+		break;
+	case XWAY_MSG_WAKE:
+		xway_conn_on_wake(link, msg);
+		break;
+	case XWAY_MSG_CLOSE:
+		xway_conn_on_close(link, msg);
+		break;
+	case XWAY_MSG_QUIESCE:
+		WRITE_ONCE(link->quiesce_seen, true);
+		mod_delayed_work(xway_wq, &link->work, 0);
+		break;
+	case XWAY_MSG_QUIET:
+		WRITE_ONCE(link->quiet_seen, true);
+		mod_delayed_work(xway_wq, &link->work, 0);
+		break;
+	default:
+		xway_link_violation(link, "it sent an unknown message");
+	}
+}
+
+/* Take at most a budget of messages. Returns how many; negative: the peer lied. */
+static int xway_ctl_receive(struct xway_link *link)
+{
+	u32 capacity = xway_ctl_capacity(link->view.ctl_pages);
+	u32 prod = xway_load_acquire(&link->view.hdr->ctl_prod);
+	int taken = 0;
+
+	if (prod - link->ctl_cons > capacity) {
+		xway_link_violation(link, "its control queue overflows");
+		return -EPROTO;
+	}
+	while (link->ctl_cons != prod && taken < XWAY_CTL_BUDGET) {
+		u32 at = link->ctl_cons & (capacity - 1);
+		const struct xway_msg *queue =
+			page_address(link->view.page[1 + at / XWAY_MSGS_PER_PAGE]);
+		struct xway_msg msg = queue[at % XWAY_MSGS_PER_PAGE];
+
+		/* The peer may change its page meanwhile; only our copy counts from here. */
+		barrier();
+		link->ctl_cons++;
+		taken++;
+		xway_ctl_handle(link, &msg);
+		if (READ_ONCE(link->broken))
+			return -EPROTO;
+	}
+	/* Pairs with the acquiring read of ctl_cons in the peer's __xway_ctl_put(). */
+	xway_store_release(&link->region.hdr->ctl_cons, link->ctl_cons);
+	xway_stat_add(msgs_received, taken);
+	return taken;
+}
+
+/* Say that we found the queue empty. True if a message came in meanwhile. */
+static bool xway_ctl_sleep(struct xway_link *link)
+{
+	xway_store(&link->region.hdr->ctl_event, link->ctl_cons);
+	/* Pairs with the full barrier in the peer's __xway_ctl_put(). */
+	xway_mb();
+	return xway_load(&link->view.hdr->ctl_prod) != link->ctl_cons;
+}
+
+void xway_ctl_tasklet(struct tasklet_struct *tasklet)
+{
+	struct xway_link *link = from_tasklet(link, tasklet, tasklet);
+	unsigned int eoi = XEN_EOI_FLAG_SPURIOUS;
+	int taken;
+
+	switch (READ_ONCE(link->state)) {
+	case XWAY_LINK_DOWN:
+		return;			/* the channel is being closed */
+	case XWAY_LINK_OFFERED:
+		break;
+	case XWAY_LINK_MAPPED:
+		/* The peer may have become ready. */
+		mod_delayed_work(xway_wq, &link->work, 0);
+		eoi = 0;
+		break;
+	case XWAY_LINK_UP:
+	case XWAY_LINK_QUIESCING:
+		if (READ_ONCE(link->broken))
+			return;		/* no end of interrupt: the channel stays masked */
+		do {
+			taken = xway_ctl_receive(link);
+			if (taken < 0)
+				return;
+			if (taken)
+				eoi = 0;
+			if (taken == XWAY_CTL_BUDGET) {
+				tasklet_schedule(&link->tasklet);
+				return;
+			}
+		} while (xway_ctl_sleep(link));
+		break;
+	}
+	if (eoi)
+		xway_stat_inc(events_spurious);
+	xen_irq_lateeoi(link->irq, eoi);
+}

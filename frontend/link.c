@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * link.c - make a link with a peer, take it down, and everything between the two.
+ */
+#include "link.h"
+
+#include <linux/bitmap.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+#include <xen/events.h>
+#include <xen/interface/event_channel.h>
+#include <asm/xen/hypercall.h>
+
+#include "conn.h"
+#include "peer.h"
+
+#define XWAY_CTL_PAGES	8	/* 512 messages: more than two busy sides ever have in flight */
+#define XWAY_SLOT_PAGES	32	/* 1024 connections a link */
+
+static LIST_HEAD(xway_links);			/* changed on xway_wq under the lock */
+static DEFINE_SPINLOCK(xway_links_lock);	/* _bh */
+static DECLARE_BITMAP(xway_links_wanted, DOMID_FIRST_RESERVED);	/* atomic */
+
+static void xway_link_work(struct work_struct *work);
+
+static void xway_link_release(struct kref *ref)
+{
+	struct xway_link *link = container_of(ref, struct xway_link, ref);
+
+	bitmap_free(link->arena);
+	kvfree(link->hello);
+	kvfree(link->slot);
+	kfree(link);
+}
+
+void xway_link_put(struct xway_link *link)
+{
+	if (link)
+		kref_put(&link->ref, xway_link_release);
+}
+
+struct xway_link *xway_link_get(domid_t domid)
+{
+	struct xway_link *link;
+
+	spin_lock_bh(&xway_links_lock);
+	list_for_each_entry(link, &xway_links, list)
+		if (link->domid == domid) {
+			kref_get(&link->ref);
+			goto out;
+		}
+	link = NULL;
+out:
+	spin_unlock_bh(&xway_links_lock);
+	return link;
+}
+
+/* On xway_wq: no reference needed there. */
+static struct xway_link *xway_link_find(domid_t domid)
+{
+	struct xway_link *link;
+
+	list_for_each_entry(link, &xway_links, list)
+		if (link->domid == domid)
+			return link;
+	return NULL;
+}
+
+bool xway_link_is_up(const struct xway_link *link)
+{
+	return smp_load_acquire(&link->state) == XWAY_LINK_UP && !READ_ONCE(link->broken) &&
+	       !READ_ONCE(link->quiesce_seen);
+}
+
+const char *xway_link_state_name(const struct xway_link *link)
+{
+	static const char * const name[] = { "offered", "mapped", "up", "quiescing", "down" };
+
+	return READ_ONCE(link->broken) ? "broken" : name[READ_ONCE(link->state)];
+}
+
+void xway_links_each(void (*fn)(struct xway_link *link, void *arg), void *arg)
+{
+	struct xway_link *link;
+
+	spin_lock_bh(&xway_links_lock);
+	list_for_each_entry(link, &xway_links, list)
+		fn(link, arg);
+	spin_unlock_bh(&xway_links_lock);
+}
+
+static void xway_link_count_alive(struct xway_link *link, void *arg)
+{
+	if (READ_ONCE(link->state) != XWAY_LINK_DOWN)
+		++*(unsigned int *)arg;
+}
+
+unsigned int xway_links_alive(void)
+{
+	unsigned int n = 0;
+
+	xway_links_each(xway_link_count_alive, &n);
+	return n;
+}
+
+void xway_link_want(domid_t domid)
+{
+	if (domid < DOMID_FIRST_RESERVED && !test_and_set_bit(domid, xway_links_wanted))
+		xway_device_sync();
+}
+
+void xway_link_violation(struct xway_link *link, const char *what)
+{
+	WRITE_ONCE(link->liar, true);
+	if (xchg(&link->broken, true))
+		return;
+	xway_stat_inc(violations);
+	pr_warn_ratelimited("domain %u broke the protocol: %s; its link is cut\n",
+			    link->domid, what);
+	mod_delayed_work(xway_wq, &link->work, 0);
+}
+
+static irqreturn_t xway_link_interrupt(int irq, void *data)
+{
+	struct xway_link *link = data;
+
+	xway_stat_inc(events);
+	tasklet_schedule(&link->tasklet);
+	return IRQ_HANDLED;
+}
+
+static int xway_evtchn_alloc(domid_t peer, evtchn_port_t *port)
+{
+	struct evtchn_alloc_unbound op = { .dom = DOMID_SELF, .remote_dom = peer };
+	int err = HYPERVISOR_event_channel_op(EVTCHNOP_alloc_unbound, &op);
+
+	*port = op.port;
+	return err;
+}
+
+static int xway_evtchn_connect(domid_t peer, evtchn_port_t remote, evtchn_port_t *port)
+{
+	struct evtchn_bind_interdomain op = { .remote_dom = peer, .remote_port = remote };
+	int err = HYPERVISOR_event_channel_op(EVTCHNOP_bind_interdomain, &op);
+
+	*port = op.local_port;
+	return err;
+}
+
+static void xway_evtchn_close(evtchn_port_t port)
+{
+	struct evtchn_close op = { .port = port };
+
+	HYPERVISOR_event_channel_op(EVTCHNOP_close, &op);
+}
+
+/* Owns @port from here on, also when it fails. */
+static int xway_link_bind_irq(struct xway_link *link, evtchn_port_t port)
+{
+	int irq = bind_evtchn_to_irqhandler_lateeoi(port, xway_link_interrupt, 0, "xway", link);
+
+	if (irq < 0) {
+		xway_evtchn_close(port);
+		return irq;
+	}
+	link->irq = irq;
+	return 0;
+}
+
+static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
+{
+	struct xway_link *link = kzalloc(sizeof(*link), GFP_KERNEL);
+
+	if (!link)
+		return NULL;
+	kref_init(&link->ref);
+	spin_lock_init(&link->lock);
+	INIT_LIST_HEAD(&link->late);
+	INIT_DELAYED_WORK(&link->work, xway_link_work);
+	tasklet_setup(&link->tasklet, xway_ctl_tasklet);
+	link->domid = peer->domid;
+	link->instance = peer->instance;
+	link->self = self;
+	link->slots = XWAY_SLOT_PAGES * XWAY_SLOTS_PER_PAGE;
+	link->arena_pages = xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE;
+	link->slot = kvcalloc(link->slots, sizeof(*link->slot), GFP_KERNEL);
+	link->arena = bitmap_zalloc(link->arena_pages, GFP_KERNEL);
+	if (!link->slot || !link->arena) {
+		xway_link_put(link);
+		return NULL;
+	}
+	return link;
+}
+
+/* Grant our region, allocate the event channel if that is our part, and write the offer. */
+static int xway_link_offer(struct xway_peer *peer, u64 self, domid_t self_domid)
+{
+	struct xway_link *link = xway_link_alloc(peer, self);
+	char text[96];
+	int err = -ENOMEM;
+
+	if (!link)
+		return err;
+	err = xway_region_create(&link->region, peer->domid, XWAY_CTL_PAGES, XWAY_SLOT_PAGES,
+				 link->arena_pages);
+	if (err)
+		goto err_put;
+	link->region.hdr->instance = self;
+	link->region.hdr->peer_instance = peer->instance;
+	if (self_domid < peer->domid) {
+		err = xway_evtchn_alloc(peer->domid, &link->port);
+		if (err)
+			goto err_region;
+		err = xway_link_bind_irq(link, link->port);
+		if (err)
+			goto err_region;
+	}
+	snprintf(text, sizeof(text), "from=%016llx for=%016llx ref=%u port=%u", self,
+		 peer->instance, link->region.ref[0], link->port);
+	err = xway_device_offer(peer->domid, text);
+	if (err)
+		goto err_irq;
+	spin_lock_bh(&xway_links_lock);
+	list_add_tail(&link->list, &xway_links);
+	spin_unlock_bh(&xway_links_lock);
+	return 0;
+
+err_irq:
+	if (link->irq)
+		unbind_from_irqhandler(link->irq, link);
+	tasklet_kill(&link->tasklet);
+err_region:
+	xway_region_destroy(&link->region);
+err_put:
+	xway_link_put(link);
+	return err;
+}
+
+/* A peer's offer, taken apart. */
+struct xway_offer {
+	u64 from;
+	u64 for_;
+	u32 ref;
+	u32 port;
+};
+
+static bool xway_offer_parse(struct xway_offer *offer, const char *text)
+{
+	return text && sscanf(text, "from=%llx for=%llx ref=%u port=%u", &offer->from,
+			      &offer->for_, &offer->ref, &offer->port) == 4;
+}
+
+/* Everything is there: connections may attach. */
+static void xway_link_up(struct xway_link *link)
+{
+	smp_store_release(&link->state, XWAY_LINK_UP);
+	xway_stat_inc(links_up);
+	pr_info("link with domain %u is up\n", link->domid);
+	/* What came before the tasklet would look at messages. */
+	tasklet_schedule(&link->tasklet);
+	xway_conns_link_up(link);
+}
+
+/* Map the peer's region and say so. */
+static int xway_link_map(struct xway_link *link, const struct xway_offer *offer)
+{
+	evtchn_port_t port;
+	unsigned int i;
+	int err;
+
+	err = xway_view_region_map(&link->view, link->domid, offer->ref, link->instance,
+				   link->self);
+	if (err)
+		return err;
+	link->hellos = link->view.slot_pages * XWAY_SLOTS_PER_PAGE;
+	link->hello = kvcalloc(link->hellos, sizeof(*link->hello), GFP_KERNEL);
+	if (!link->hello) {
+		err = -ENOMEM;
+		goto err_unmap;
+	}
+	for (i = 0; i < link->hellos; i++) {
+		INIT_HLIST_NODE(&link->hello[i].node);
+		link->hello[i].link = link;
+	}
+	if (!link->irq) {
+		err = xway_evtchn_connect(link->domid, offer->port, &port);
+		if (err)
+			goto err_unmap;
+		err = xway_link_bind_irq(link, port);
+		if (err)
+			goto err_unmap;
+	}
+	smp_store_release(&link->state, XWAY_LINK_MAPPED);
+	xway_store_release(&link->region.hdr->ready, 1);
+	/* Pairs with the same barrier on the other side: one of the two sees the other ready. */
+	xway_mb();
+	xway_ctl_kick(link);
+	if (xway_load_acquire(&link->view.hdr->ready) == 1)
+		xway_link_up(link);
+	return 0;
+
+err_unmap:
+	xway_view_region_unmap(&link->view);
+	return err;
+}
+
+/* Nothing of the link is used any more: give back all that is shared. */
+static void xway_link_down(struct xway_link *link)
+{
+	unsigned int i;
+
+	smp_store_release(&link->state, XWAY_LINK_DOWN);
+	if (link->irq)
+		unbind_from_irqhandler(link->irq, link);
+	tasklet_kill(&link->tasklet);
+	link->irq = 0;
+	xway_device_offer(link->domid, NULL);
+	xway_conns_forget_hellos(link);
+	xway_ctl_late_free(link);
+	/* Senders saw the state under the lock; after this nobody looks at either region. */
+	spin_lock_bh(&link->lock);
+	spin_unlock_bh(&link->lock);
+	xway_view_region_unmap(&link->view);
+	xway_region_destroy(&link->region);
+	for (i = 0; i < link->slots; i++)
+		WARN_ON_ONCE(link->slot[i].conn);
+	xway_stat_inc(links_down);
+	pr_info("link with domain %u is down\n", link->domid);
+	clear_bit(link->domid, xway_links_wanted);
+	xway_device_sync();
+}
+
+/* Begin to take the link down; the work does the rest. */
+static void xway_link_stop(struct xway_link *link)
+{
+	switch (link->state) {
+	case XWAY_LINK_OFFERED:
+	case XWAY_LINK_MAPPED:
+		xway_link_down(link);
+		break;
+	case XWAY_LINK_UP:
+		link->deadline = jiffies + msecs_to_jiffies(XWAY_LINK_QUIET_MS);
+		smp_store_release(&link->state, XWAY_LINK_QUIESCING);
+		mod_delayed_work(xway_wq, &link->work, 0);
+		break;
+	case XWAY_LINK_QUIESCING:
+	case XWAY_LINK_DOWN:
+		break;
+	}
+}
+
+/* One look at a link that is being taken down. */
+static void xway_link_quiesce(struct xway_link *link)
+{
+	bool settled;
+
+	if (!link->quiesce_sent) {
+		link->quiesce_sent = true;
+		xway_ctl_send_id(link, XWAY_MSG_QUIESCE, 0, 0, 0);
+	}
+	settled = xway_conns_quiesce(link);
+	if (settled && !link->quiet_sent) {
+		link->quiet_sent = true;
+		xway_ctl_send_id(link, XWAY_MSG_QUIET, 0, 0, 0);
+	}
+	if (link->quiet_sent && READ_ONCE(link->quiet_seen)) {
+		xway_conns_detach(link, false);
+		xway_link_down(link);
+	} else if (READ_ONCE(link->broken) || time_after(jiffies, link->deadline)) {
+		if (!READ_ONCE(link->broken))
+			pr_info("domain %u does not answer: its connections that were on rings are reset\n",
+				link->domid);
+		WRITE_ONCE(link->broken, true);
+		xway_conns_detach(link, true);
+		xway_link_down(link);
+		xway_stat_inc(links_broken);
+	} else {
+		mod_delayed_work(xway_wq, &link->work, msecs_to_jiffies(XWAY_LINK_STEP_MS));
+	}
+}
+
+static void xway_link_work(struct work_struct *work)
+{
+	struct xway_link *link = container_of(to_delayed_work(work), struct xway_link, work);
+
+	if (link->state == XWAY_LINK_MAPPED &&
+	    xway_load_acquire(&link->view.hdr->ready) == 1)
+		xway_link_up(link);
+	if (link->state == XWAY_LINK_UP || link->state == XWAY_LINK_QUIESCING)
+		xway_ctl_flush(link);
+	if (link->state != XWAY_LINK_DOWN &&
+	    (READ_ONCE(link->broken) || READ_ONCE(link->quiesce_seen)))
+		xway_link_stop(link);
+	if (link->state == XWAY_LINK_QUIESCING)
+		xway_link_quiesce(link);
+}
+
+/* A link that is down, and whose peer has withdrawn its offer, may be forgotten. */
+static void xway_link_forget(struct xway_link *link)
+{
+	cancel_delayed_work_sync(&link->work);
+	spin_lock_bh(&xway_links_lock);
+	list_del(&link->list);
+	spin_unlock_bh(&xway_links_lock);
+	xway_link_put(link);
+}
+
+void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_domid)
+{
+	struct xway_link *link = xway_link_find(peer->domid);
+	struct xway_offer offer;
+	bool valid;
+	int err = 0;
+
+	valid = peer->ready && xway_offer_parse(&offer, text) &&
+		offer.from == peer->instance && offer.for_ == self;
+	if (link && link->state == XWAY_LINK_DOWN) {
+		if (link->instance == peer->instance && link->self == self &&
+		    (valid || READ_ONCE(link->liar)))
+			return;
+		xway_link_forget(link);
+		link = NULL;
+	}
+	if (!link) {
+		if (!peer->ready || READ_ONCE(xway_leaving) ||
+		    (!valid && !test_bit(peer->domid, xway_links_wanted) &&
+		     !xway_conns_wanting(peer->domid)))
+			return;
+		err = xway_link_offer(peer, self, self_domid);
+		link = xway_link_find(peer->domid);
+	}
+	if (link && link->state == XWAY_LINK_OFFERED && valid &&
+	    (link->irq || offer.port)) {
+		err = xway_link_map(link, &offer);
+		if (err)
+			xway_link_stop(link);
+	} else if (link && link->state > XWAY_LINK_OFFERED && !valid) {
+		xway_link_stop(link);
+	}
+	if (err) {
+		pr_warn_ratelimited("no link with domain %u: error %d%s\n", peer->domid, err,
+				    err == -EPERM ? ": Xen's policy forbids it" : "");
+		clear_bit(peer->domid, xway_links_wanted);
+	}
+}
+
+void xway_link_gone(struct xway_peer *peer)
+{
+	struct xway_link *link = xway_link_find(peer->domid);
+
+	if (link)
+		xway_link_stop(link);
+}
+
+void xway_links_stop(void)
+{
+	struct xway_link *link, *next;
+
+	list_for_each_entry_safe(link, next, &xway_links, list) {
+		xway_link_stop(link);
+		if (link->state == XWAY_LINK_DOWN)
+			xway_link_forget(link);
+	}
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * link.h - what we share with one peer: two regions, a control queue each way, an event channel.
+ *
+ * DOC: Life of a link
+ *
+ * All state changes run on xway_wq, one at a time:
+ *
+ *	OFFERED   our region is granted, our offer is in Xenstore
+ *	MAPPED    the peer's region is mapped, our `ready` is set
+ *	UP        both are ready: connections may attach
+ *	QUIESCING connections are moving to TCP, ours and the peer's
+ *	DOWN      nothing is shared; kept until the peer's offer is gone from Xenstore, so that a
+ *		  new link of the same two instances cannot pick up the old offer
+ */
+#ifndef XWAY_LINK_H
+#define XWAY_LINK_H
+
+#include <linux/interrupt.h>
+#include <linux/kref.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include <xen/interface/event_channel.h>
+
+#include <xway/stream.h>
+
+#include "front.h"
+#include "region.h"
+
+struct xway_conn;
+struct xway_peer;
+
+enum xway_link_state {
+	XWAY_LINK_OFFERED,
+	XWAY_LINK_MAPPED,
+	XWAY_LINK_UP,
+	XWAY_LINK_QUIESCING,
+	XWAY_LINK_DOWN,
+};
+
+#define XWAY_LINK_QUIET_MS	3000	/* F-5: how long a peer may take to answer QUIESCE */
+#define XWAY_LINK_STEP_MS	5	/* between two looks while quiescing */
+
+/* One of our slots. */
+struct xway_link_slot {
+	struct xway_conn	*conn;	/* link->lock; owns a reference */
+	u16			gen;	/* link->lock */
+};
+
+/* A HELLO for a connection that has not been accepted here yet. One per slot of the peer. */
+struct xway_hello {
+	struct hlist_node	node;	/* xway_tuple_lock */
+	struct xway_link	*link;	/* constant */
+	struct xway_msg		msg;	/* xway_tuple_lock */
+};
+
+/* A message that found the control queue full. */
+struct xway_late_msg {
+	struct list_head	list;
+	struct xway_msg		msg;
+};
+
+struct xway_link {
+	struct list_head	list;		/* xway_links, see link.c */
+	struct kref		ref;
+	domid_t			domid;		/* of the peer; constant */
+	u64			instance;	/* the peer's; constant */
+	u64			self;		/* ours; constant */
+	enum xway_link_state	state;		/* written on xway_wq, read anywhere */
+	bool			broken;		/* set anywhere, never cleared: expect nothing more */
+	bool			liar;		/* set anywhere, never cleared: the peer broke a rule */
+	struct delayed_work	work;
+	unsigned long		deadline;	/* xway_wq: jiffies, while QUIESCING */
+	bool			quiesce_sent;	/* xway_wq */
+	bool			quiet_sent;	/* xway_wq */
+	bool			quiesce_seen;	/* written by the tasklet */
+	bool			quiet_seen;	/* written by the tasklet */
+
+	struct xway_region	region;
+	struct xway_view_region	view;
+	evtchn_port_t		port;		/* the one in our offer, 0 if the peer allocates */
+	int			irq;		/* 0: none */
+	struct tasklet_struct	tasklet;
+
+	spinlock_t		lock;		/* _bh */
+	u32			ctl_prod;	/* lock */
+	struct list_head	late;		/* lock: struct xway_late_msg */
+	unsigned int		late_count;	/* lock */
+	struct xway_link_slot	*slot;
+	unsigned int		slots;		/* constant */
+	unsigned int		slots_used;	/* lock */
+	unsigned int		slot_next;	/* lock: where to look first */
+	unsigned long		*arena;		/* lock: bitmap of pages in use */
+	unsigned int		arena_pages;	/* constant */
+	unsigned int		arena_used;	/* lock */
+
+	u32			ctl_cons;	/* tasklet only */
+	struct xway_hello	*hello;		/* one per slot of the peer */
+	unsigned int		hellos;		/* constant once mapped */
+};
+
+/* link.c */
+void xway_link_put(struct xway_link *link);
+struct xway_link *xway_link_get(domid_t domid);	/* any state; NULL if none; any context */
+bool xway_link_is_up(const struct xway_link *link);
+/* Ask for a link with @domid; any context. */
+void xway_link_want(domid_t domid);
+/* On xway_wq: bring the link to @peer in line with @offer, the peer's offer or NULL. */
+void xway_link_sync(struct xway_peer *peer, char *offer, u64 self, domid_t self_domid);
+/* On xway_wq: the peer has vanished, left, or changed its instance. */
+void xway_link_gone(struct xway_peer *peer);
+/* On xway_wq: take every link down. */
+void xway_links_stop(void);
+/* Number of links that still share something; any context. */
+unsigned int xway_links_alive(void);
+/* Any context: the peer broke the protocol. */
+void xway_link_violation(struct xway_link *link, const char *what);
+void xway_links_each(void (*fn)(struct xway_link *link, void *arg), void *arg);
+const char *xway_link_state_name(const struct xway_link *link);
+
+/* ctl.c: the control queue */
+/* Any context but hard interrupt. Never fails for lack of room: what does not fit goes later. */
+void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg);
+void xway_ctl_send_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from);
+void xway_ctl_flush(struct xway_link *link);
+void xway_ctl_tasklet(struct tasklet_struct *tasklet);
+void xway_ctl_kick(struct xway_link *link);
+void xway_ctl_late_free(struct xway_link *link);
+
+/* arena.c: rings in our region */
+/* A ring of at most 2^@order pages, smaller if need be; 0 when the arena is full. Not hard irq. */
+u32 xway_arena_alloc(struct xway_link *link, unsigned int order);
+void xway_arena_free(struct xway_link *link, u32 ring);
+
+static inline void *xway_link_tx_page(const struct xway_link *link, u32 page)
+{
+	const struct xway_region *r = &link->region;
+
+	return page_address(r->page[xway_region_arena_first(r->ctl_pages, r->slot_pages) + page]);
+}
+
+static inline const void *xway_link_rx_page(const struct xway_link *link, u32 page)
+{
+	const struct xway_view_region *v = &link->view;
+
+	return page_address(v->page[xway_region_arena_first(v->ctl_pages, v->slot_pages) + page]);
+}
+
+static inline u32 xway_link_rx_arena_pages(const struct xway_link *link)
+{
+	const struct xway_view_region *v = &link->view;
+
+	return v->pages - xway_region_arena_first(v->ctl_pages, v->slot_pages);
+}
+
+/* device.c */
+int xway_device_register(void);
+void xway_device_unregister(void);
+void xway_device_sync(void);			/* any context: run the sync on xway_wq */
+int xway_device_offer(domid_t peer, const char *text);	/* NULL withdraws; xway_wq */
+void xway_device_status(struct seq_file *seq);
+
+#endif /* XWAY_LINK_H */

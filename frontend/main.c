@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * main.c - load and unload, in order.
+ */
+#include <linux/init.h>
+#include <xen/xen.h>
+
+#include "conn.h"
+#include "front.h"
+#include "sock.h"
+
+DEFINE_PER_CPU(struct xway_stats, xway_stats);
+DEFINE_SRCU(xway_srcu);
+struct workqueue_struct *xway_wq;
+bool xway_leaving;
+
+static int __init xway_front_init(void)
+{
+	int err;
+
+	if (!xen_domain()) {
+		pr_err("this kernel does not run on Xen: load xway_front in a Xen guest\n");
+		return -ENODEV;
+	}
+	xway_wq = alloc_ordered_workqueue("xway", WQ_MEM_RECLAIM);
+	if (!xway_wq)
+		return -ENOMEM;
+	err = xway_sock_init();
+	if (err)
+		goto err_wq;
+	err = xway_proc_init();
+	if (err)
+		goto err_sock;
+	err = xway_arm_init();
+	if (err)
+		goto err_proc;
+	err = xway_device_register();
+	if (err)
+		goto err_arm;
+	return 0;
+
+err_arm:
+	WRITE_ONCE(xway_leaving, true);
+	xway_arm_exit();
+err_proc:
+	xway_proc_exit();
+err_sock:
+	xway_sock_exit();
+err_wq:
+	destroy_workqueue(xway_wq);
+	return err;
+}
+
+static void __exit xway_front_exit(void)
+{
+	WRITE_ONCE(xway_leaving, true);
+	xway_arm_exit();
+	xway_device_unregister();	/* links go down: connections are on TCP after this */
+	xway_sock_exit();
+	flush_workqueue(xway_wq);
+	xway_proc_exit();
+	destroy_workqueue(xway_wq);
+	rcu_barrier();
+}
+
+module_init(xway_front_init);
+module_exit(xway_front_exit);
+
+MODULE_DESCRIPTION("TCP between guests of one Xen host over shared memory: the guest's side");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * param.c - module parameters, each with its range.
+ */
+#include "front.h"
+
+#include <linux/moduleparam.h>
+
+#include <xway/abi.h>
+
+bool xway_param_enable = true;
+module_param_named(enable, xway_param_enable, bool, 0644);
+MODULE_PARM_DESC(enable, "let connections use rings; off moves them to TCP (default: on)");
+
+/* A number with its range, for one pair of get and set functions. */
+struct xway_range {
+	unsigned int *value;
+	unsigned int min;
+	unsigned int max;
+	bool power_of_two;
+};
+
+static int xway_range_set(const char *text, const struct kernel_param *kp)
+{
+	const struct xway_range *range = kp->arg;
+	unsigned int value;
+	int err = kstrtouint(text, 0, &value);
+
+	if (!err && (value < range->min || value > range->max))
+		err = -ERANGE;
+	if (!err && range->power_of_two && (value & (value - 1)))
+		err = -EINVAL;
+	if (err) {
+		pr_err("%s=%.32s: give %s from %u to %u\n", kp->name, text,
+		       range->power_of_two ? "a power of two" : "a whole number",
+		       range->min, range->max);
+		return err;
+	}
+	WRITE_ONCE(*range->value, value);
+	return 0;
+}
+
+static int xway_range_get(char *buffer, const struct kernel_param *kp)
+{
+	const struct xway_range *range = kp->arg;
+
+	return sysfs_emit(buffer, "%u\n", *range->value);
+}
+
+static const struct kernel_param_ops xway_range_ops = {
+	.set = xway_range_set,
+	.get = xway_range_get,
+};
+
+#define XWAY_RANGE_PARAM(name, initial, low, high, pow2, mode, text)			\
+	unsigned int xway_param_##name = (initial);					\
+	static const struct xway_range xway_range_##name = {				\
+		&xway_param_##name, (low), (high), (pow2) };				\
+	module_param_cb(name, &xway_range_ops, (void *)&xway_range_##name, mode);	\
+	MODULE_PARM_DESC(name, text)
+
+XWAY_RANGE_PARAM(ring_kib, 64, 4, (XWAY_PAGE_SIZE << XWAY_RING_ORDER_MAX) / 1024, true, 0644,
+		 "size of a new ring in KiB, a power of two from 4 to 1024 (default: 64)");
+XWAY_RANGE_PARAM(arena_kib, 2048, 64, 3584, false, 0444,
+		 "memory granted to each peer for rings in KiB, 64 to 3584 (default: 2048)");
+XWAY_RANGE_PARAM(flip_ms, 0, 0, 60000, false, 0644,
+		 "debug: switch rails at random about every so many ms, 0 = off (default: 0)");

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * rx.c - the receiving direction: follow the marks, take the bytes, wait for more.
+ */
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/uio.h>
+
+#include "conn.h"
+#include "sock.h"
+
+#define XWAY_RX_CHUNK	16384	/* bytes taken before the writer is told */
+
+/* ---- what there is ------------------------------------------------------------------------ */
+
+/* What the sender has published, from wherever it is now. */
+static void xway_rx_view(struct xway_conn *conn, struct xway_view *view)
+{
+	if (conn->private)
+		*view = conn->private->view;
+	else if (smp_load_acquire(&conn->attached))
+		xway_view_read(view, conn->peer_slot);
+	else
+		*view = (struct xway_view){ .prod = conn->rx.cons, .epoch = conn->rx.epoch };
+}
+
+static u32 xway_rx_arena_pages(const struct xway_conn *conn)
+{
+	/* A private copy was checked when it was made. */
+	return conn->private || !conn->attached ? U16_MAX : xway_link_rx_arena_pages(conn->link);
+}
+
+/*
+ * Count what can be read, walking a copy of the state. @ring_only: ring bytes, whatever is before
+ * them. conn->lock held; the receiver may be at work meanwhile, and then the answer is as old as
+ * the call.
+ */
+static u32 __xway_rx_count(struct xway_conn *conn, const struct sock *sk, bool ring_only)
+{
+	struct xway_rx rx = conn->rx;
+	struct xway_rx_step step;
+	struct xway_view view;
+	u32 seq, end, total = 0;
+	unsigned int turn;
+
+	/* In this order: see "Theory of operation" in stream.h. */
+	end = READ_ONCE(tcp_sk(sk)->rcv_nxt);
+	smp_rmb();
+	seq = READ_ONCE(tcp_sk(sk)->copied_seq);
+	xway_rx_view(conn, &view);
+	if (READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN && sock_flag(sk, SOCK_DONE) && end != seq)
+		end--;			/* the FIN's own sequence number */
+	for (turn = 0; turn < 2 * XWAY_MARKS; turn++) {
+		if (ring_only && xway_rx_rail(&rx) == XWAY_RAIL_TCP && view.epoch != rx.epoch)
+			seq = view.mark[rx.epoch % XWAY_MARKS].at;
+		step = xway_rx_next(&rx, &view, seq, end, xway_rx_arena_pages(conn));
+		if (step.op == XWAY_RX_TCP) {
+			seq += step.len;
+			total += ring_only ? 0 : step.len;
+			if (view.epoch == rx.epoch)
+				break;
+		} else if (step.op == XWAY_RX_RING) {
+			xway_rx_took(&rx, step.len);
+			total += step.len;
+		} else if (step.op != XWAY_RX_SWITCHED) {
+			break;
+		}
+	}
+	return total;
+}
+
+u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk)
+{
+	u32 n;
+
+	spin_lock_bh(&conn->lock);
+	n = __xway_rx_count(conn, sk, false);
+	spin_unlock_bh(&conn->lock);
+	return n;
+}
+
+u32 xway_rx_ring_unread(struct xway_conn *conn)
+{
+	u32 n = 0;
+
+	spin_lock_bh(&conn->lock);
+	if (conn->sk)
+		n = __xway_rx_count(conn, conn->sk, true);
+	spin_unlock_bh(&conn->lock);
+	return n;
+}
+
+bool xway_rx_arm(struct xway_conn *conn)
+{
+	bool news = false;
+	u32 prod;
+
+	spin_lock_bh(&conn->lock);
+	if (conn->attached && !conn->private) {
+		prod = xway_load(&conn->peer_slot->prod);
+		xway_store(&conn->slot->data_event, prod);
+		/* Pairs with the full barrier in the peer's xway_tx_publish(). */
+		xway_mb();
+		news = prod != conn->rx_seen || xway_load(&conn->peer_slot->prod) != prod;
+	}
+	spin_unlock_bh(&conn->lock);
+	return news;
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+/* Tell the sender how far we are, and wake it if it has asked for that. rx_mutex held. */
+static void xway_rx_publish(struct xway_conn *conn, u32 old)
+{
+	if (!conn->attached || conn->private)
+		return;
+	xway_slot_publish_rx(conn->slot, &conn->rx);
+	/* Pairs with the full barrier in the peer's xway_tx_has_room(). */
+	xway_mb();
+	if (conn->rx.cons != old &&
+	    xway_need_event(xway_load(&conn->peer_slot->room_event), conn->rx.cons, old)) {
+		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
+		xway_stat_inc(wakes_sent);
+	}
+}
+
+/* A piece of the ring, or of the private copy, that starts at @index. */
+static const void *xway_rx_piece(struct xway_conn *conn, u32 ring, u32 index, u32 want, u32 *len)
+{
+	struct xway_ring_span span;
+
+	if (conn->private) {
+		*len = want;
+		return conn->private->data + (index - conn->private->start);
+	}
+	span = xway_ring_span(ring, index, want);
+	*len = span.len;
+	return xway_link_rx_page(conn->link, span.page) + span.offset;
+}
+
+/* Copy @want bytes from @rx's place on. Bytes copied, or -EFAULT. */
+static int xway_rx_copy(struct xway_conn *conn, const struct xway_rx *rx, struct msghdr *msg,
+			u32 want, int flags)
+{
+	u32 index = rx->cons, len, done = 0;
+
+	while (done < want) {
+		const void *from = xway_rx_piece(conn, rx->ring, index + done, want - done, &len);
+		size_t n = flags & MSG_TRUNC ? len : copy_to_iter(from, len, &msg->msg_iter);
+
+		done += n;
+		if (n != len)
+			break;
+	}
+	return done ? done : -EFAULT;
+}
+
+/* Receive by TCP without waiting, and not past a mark. */
+static int xway_rx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, u32 want,
+		       int flags)
+{
+	int addr_len = 0;
+	int n = xway_base_prot(conn)->recvmsg(sk, msg, want,
+					      (flags | MSG_DONTWAIT) & ~MSG_WAITALL, &addr_len);
+
+	if (n > 0 && !(flags & MSG_PEEK)) {
+		conn->rx_tcp += n;
+		xway_stat_add(rx_tcp_bytes, n);
+	}
+	return n == -EAGAIN ? 0 : n;
+}
+
+/* All of the private copy is taken: the connection may ride a ring again. rx_mutex held. */
+static void xway_rx_drop_private(struct xway_conn *conn)
+{
+	struct xway_private *private = conn->private;
+
+	if (!private || conn->rx.epoch != private->view.epoch)
+		return;
+	spin_lock_bh(&conn->lock);
+	conn->private = NULL;
+	spin_unlock_bh(&conn->lock);
+	kvfree(private);
+	if (conn->role == XWAY_ROLE_CLIENT && !conn->attached)
+		xway_conn_hello(conn);
+}
+
+/* Take what there is, at most @want bytes. 0: nothing just now. rx_mutex held. */
+static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want,
+			int flags)
+{
+	struct xway_rx_step step;
+	struct xway_view view;
+	unsigned int turn;
+	u32 end, old = conn->rx.cons;
+	int n;
+
+	xway_rx_drop_private(conn);
+	for (turn = 0; turn <= XWAY_MARKS; turn++) {
+		/* In this order: see "Theory of operation" in stream.h. */
+		end = READ_ONCE(tcp_sk(sk)->rcv_nxt);
+		smp_rmb();
+		xway_rx_view(conn, &view);
+		conn->rx_seen = view.prod;
+		step = xway_rx_next(&conn->rx, &view, READ_ONCE(tcp_sk(sk)->copied_seq), end,
+				    xway_rx_arena_pages(conn));
+		switch (step.op) {
+		case XWAY_RX_WAIT:
+			return 0;
+		case XWAY_RX_TCP:
+			return xway_rx_tcp(conn, sk, msg, min_t(size_t, want, step.len), flags);
+		case XWAY_RX_RING:
+			step.len = min3((size_t)step.len, want, (size_t)XWAY_RX_CHUNK);
+			n = xway_rx_copy(conn, &conn->rx, msg, step.len, flags);
+			if (n <= 0)
+				return n;
+			xway_rx_took(&conn->rx, n);
+			xway_rx_publish(conn, old);
+			conn->rx_ring += n;
+			xway_stat_add(rx_ring_bytes, n);
+			return n;
+		case XWAY_RX_SWITCHED:
+			xway_rx_publish(conn, old);
+			break;
+		case XWAY_RX_BAD:
+			xway_link_violation(conn->link, "it published an impossible position");
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/*
+ * MSG_PEEK: the same walk on a copy of the state. It ends at the second stretch of TCP, which TCP
+ * cannot show without the first being taken.
+ */
+static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want,
+			int flags)
+{
+	struct xway_rx rx = conn->rx;
+	struct xway_rx_step step;
+	struct xway_view view;
+	unsigned int turn;
+	size_t done = 0;
+	u32 seq, end;
+	int n;
+
+	end = READ_ONCE(tcp_sk(sk)->rcv_nxt);
+	smp_rmb();
+	seq = READ_ONCE(tcp_sk(sk)->copied_seq);
+	xway_rx_view(conn, &view);
+	for (turn = 0; turn < 2 * XWAY_MARKS && done < want; turn++) {
+		step = xway_rx_next(&rx, &view, seq, end, xway_rx_arena_pages(conn));
+		step.len = min_t(size_t, step.len, want - done);
+		if (step.op == XWAY_RX_SWITCHED)
+			continue;
+		if (step.op == XWAY_RX_RING) {
+			n = xway_rx_copy(conn, &rx, msg, step.len, flags);
+			if (n > 0)
+				xway_rx_took(&rx, n);
+		} else if (step.op == XWAY_RX_TCP && !done) {
+			n = xway_rx_tcp(conn, sk, msg, step.len, flags);
+			if (n > 0)
+				seq += n;
+		} else {
+			break;
+		}
+		if (n <= 0)
+			return done ? done : n;
+		done += n;
+		if (step.op == XWAY_RX_TCP && view.epoch == rx.epoch)
+			break;
+	}
+	return done;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------ */
+
+/* Can nothing come any more? If so, *@err is what recvmsg returns, in TCP's order of checks. */
+static bool xway_rx_ended(struct sock *sk, int *err)
+{
+	if (sock_flag(sk, SOCK_DONE))
+		*err = 0;
+	else if (READ_ONCE(sk->sk_err))
+		*err = -READ_ONCE(sk->sk_err);
+	else if (READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN)
+		*err = 0;
+	else if (READ_ONCE(sk->sk_state) == TCP_CLOSE)
+		*err = -ENOTCONN;
+	else
+		return false;
+	return true;
+}
+
+/*
+ * Sleep for more than the @have bytes that a peek has left in place. rx_mutex is held, and let go
+ * meanwhile. 0: look again.
+ */
+static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bool partial,
+			u32 have)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	int unused;
+
+	if (!*timeo) {
+		xway_rx_arm(conn);
+		return xway_rx_readable(conn, sk) > have ? 0 : -EAGAIN;
+	}
+	if (signal_pending(current))
+		return sock_intr_errno(*timeo);
+	if (xway_sock_must_restart(sk, partial))
+		return xway_sock_restart();
+
+	add_wait_queue(sk_sleep(sk), &wait);
+	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
+	xway_rx_arm(conn);
+	if (xway_rx_readable(conn, sk) <= have && !xway_rx_ended(sk, &unused) &&
+	    !xway_sock_must_restart(sk, partial)) {
+		mutex_unlock(&conn->rx_mutex);
+		xway_stat_inc(sleeps_rx);
+		*timeo = wait_woken(&wait, TASK_INTERRUPTIBLE, *timeo);
+		mutex_lock(&conn->rx_mutex);
+	}
+	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
+	remove_wait_queue(sk_sleep(sk), &wait);
+	return 0;
+}
+
+/* Somebody polls: the next byte is an edge for them, even if this call leaves bytes behind. */
+static void xway_rx_rearm(struct xway_conn *conn, struct sock *sk)
+{
+	struct socket_wq *wq;
+	bool watched;
+
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	watched = skwq_has_sleeper(wq) || (wq && rcu_access_pointer(wq->fasync_list));
+	rcu_read_unlock();
+	if (watched && READ_ONCE(conn->attached) && xway_rx_arm(conn))
+		sk->sk_data_ready(sk);
+}
+
+int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t len,
+		    int flags)
+{
+	long timeo = sock_rcvtimeo(sk, flags & MSG_DONTWAIT);
+	int target = sock_rcvlowat(sk, flags & MSG_WAITALL, len);
+	struct iov_iter start = msg->msg_iter;
+	size_t done = 0;
+	int n, end_err;
+	bool ended;
+
+	mutex_lock(&conn->rx_mutex);
+	for (;;) {
+		/* Before the rails are looked at, so that what was sent before the end is seen. */
+		ended = xway_rx_ended(sk, &end_err);
+		smp_rmb();
+		if (!len && xway_rx_readable(conn, sk)) {
+			n = 0;
+			break;
+		}
+		if (flags & MSG_PEEK) {
+			msg->msg_iter = start;
+			done = 0;
+			n = xway_rx_peek(conn, sk, msg, len, flags);
+		} else {
+			n = xway_rx_take(conn, sk, msg, len - done, flags);
+		}
+		if (n > 0)
+			done += n;
+		if (n < 0 || (len && done >= len))
+			break;
+		if (n > 0 && !(flags & MSG_PEEK))
+			continue;
+		n = 0;
+		if (done >= target || (done && ended))
+			break;
+		if (ended) {
+			n = end_err;
+			if (n < 0 && n == -READ_ONCE(sk->sk_err))
+				n = sock_error(sk);	/* told once, as TCP does */
+			break;
+		}
+		n = xway_rx_wait(conn, sk, &timeo, done, flags & MSG_PEEK ? done : 0);
+		if (n)
+			break;
+	}
+	if (done) {
+		xway_rx_rearm(conn, sk);
+		if (!(flags & MSG_PEEK) && conn->attached)
+			xway_stat_inc(rx_ring_calls);
+	}
+	mutex_unlock(&conn->rx_mutex);
+	return done ? done : n;
+}
+
+/* ---- leaving a link ----------------------------------------------------------------------- */
+
+/* Ring bytes from @rx on to the end of @view, copied to @data. rx walks along. */
+static int xway_rx_copy_rest(struct xway_conn *conn, struct xway_rx *rx,
+			     const struct xway_view *view, u8 *data)
+{
+	struct xway_rx_step step;
+	u32 seq, len;
+
+	while (rx->epoch != view->epoch) {
+		/* As if TCP had come as far as the mark: its bytes stay in TCP's own queue. */
+		seq = view->mark[rx->epoch % XWAY_MARKS].at;
+		step = xway_rx_next(rx, view, seq, seq, xway_link_rx_arena_pages(conn->link));
+		if (step.op == XWAY_RX_SWITCHED)
+			continue;
+		/* The sum of the pieces must be what was allocated, whatever the marks say. */
+		if (step.op != XWAY_RX_RING || step.len > view->prod - rx->cons)
+			return -EPROTO;
+		while (step.len) {
+			const void *from = xway_rx_piece(conn, rx->ring, rx->cons, step.len, &len);
+
+			memcpy(data, from, len);
+			data += len;
+			step.len -= len;
+			xway_rx_took(rx, len);
+		}
+	}
+	return 0;
+}
+
+int xway_rx_privatise(struct xway_conn *conn)
+{
+	struct xway_private *private;
+	struct xway_rx rx = conn->rx;
+	struct xway_view view;
+	u32 size;
+	int err;
+
+	if (!conn->attached || conn->private)
+		return 0;
+	xway_view_read(&view, conn->peer_slot);
+	if (view.epoch & 1)
+		return -EAGAIN;		/* still on a ring */
+	if (view.epoch == rx.epoch)
+		return 0;		/* nothing left */
+	size = view.prod - rx.cons;
+	if (view.epoch - rx.epoch > XWAY_MARKS ||
+	    size > 2 * (XWAY_PAGE_SIZE << XWAY_RING_ORDER_MAX)) {
+		xway_link_violation(conn->link, "it published an impossible position");
+		return -EPROTO;
+	}
+	private = kvmalloc(struct_size(private, data, size), GFP_KERNEL);
+	if (!private)
+		return -ENOMEM;
+	private->view = view;
+	private->start = rx.cons;
+	err = xway_rx_copy_rest(conn, &rx, &view, private->data);
+	if (!err && rx.cons != view.prod)
+		err = -EPROTO;
+	if (err) {
+		kvfree(private);
+		xway_link_violation(conn->link, "it published an impossible position");
+		return err;
+	}
+	/* The peer may forget these bytes; our receiver goes on where it is, with the copy. */
+	xway_slot_publish_rx(conn->slot, &rx);
+	xway_mb();
+	xway_stat_add(rx_private_bytes, size);
+	spin_lock_bh(&conn->lock);
+	conn->private = private;
+	spin_unlock_bh(&conn->lock);
+	return 0;
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * tx.c - the sending direction: choose a rail, move the bytes, wait for room.
+ */
+#include <linux/random.h>
+#include <linux/sched/signal.h>
+#include <linux/uio.h>
+
+#include "conn.h"
+#include "sock.h"
+
+#define XWAY_TX_CHUNK	16384	/* bytes published at once, so that the reader can begin */
+
+/* ---- rings -------------------------------------------------------------------------------- */
+
+void xway_tx_free_rings(struct xway_conn *conn, bool all)
+{
+	unsigned int i;
+
+	for (i = 0; i < XWAY_MARKS; i++) {
+		if (!conn->ring[i])
+			continue;
+		if (!all && (s32)(conn->tx.acked - conn->ring_until[i]) < 0)
+			continue;
+		xway_arena_free(conn->link, conn->ring[i]);
+		conn->ring[i] = 0;
+	}
+}
+
+bool xway_tx_refresh(struct xway_conn *conn)
+{
+	u32 epoch, cons;
+
+	/* Pairs with xway_slot_publish_rx(): cons is at least what it was at that epoch. */
+	epoch = xway_load_acquire(&conn->peer_slot->rx_epoch);
+	cons = xway_load_acquire(&conn->peer_slot->cons);
+	if (xway_tx_ack(&conn->tx, cons, epoch)) {
+		xway_link_violation(conn->link, "it claims bytes that were never sent");
+		return false;
+	}
+	xway_tx_free_rings(conn, false);
+	return true;
+}
+
+u32 xway_tx_unread(struct xway_conn *conn)
+{
+	return xway_tx_refresh(conn) ? conn->tx.prod - conn->tx.cons : 0;
+}
+
+/* On TCP, attached: go to a ring from the byte that TCP would send next. */
+static bool xway_tx_enter_ring(struct xway_conn *conn, struct sock *sk)
+{
+	unsigned int order = ilog2(READ_ONCE(xway_param_ring_kib) * 1024 / XWAY_PAGE_SIZE);
+	u32 at = conn->tx.epoch % XWAY_MARKS;
+	u32 ring;
+
+	if (xway_tx_in_flight(&conn->tx) >= XWAY_MARKS / 2)
+		return false;
+	ring = xway_arena_alloc(conn->link, order);
+	if (!ring) {
+		xway_conn_why(conn, XWAY_WHY_ARENA_FULL);
+		return false;
+	}
+	/* Every send passes here under tx_mutex, so that write_seq stands still. */
+	if (xway_tx_to_ring(&conn->tx, READ_ONCE(tcp_sk(sk)->write_seq), ring)) {
+		xway_arena_free(conn->link, ring);
+		return false;
+	}
+	conn->ring[at] = ring;
+	conn->ring_until[at] = conn->tx.epoch + 1;
+	xway_slot_publish_epoch(conn->slot, &conn->tx);
+	xway_conn_why(conn, XWAY_WHY_NONE);
+	xway_stat_inc(switches_to_ring);
+	return true;
+}
+
+void xway_tx_leave_ring(struct xway_conn *conn)
+{
+	if (!conn->attached || xway_tx_rail(&conn->tx) != XWAY_RAIL_RING)
+		return;
+	/* Not more switches are in flight than the half that xway_tx_enter_ring() leaves free. */
+	if (WARN_ON_ONCE(xway_tx_to_tcp(&conn->tx)))
+		return;
+	xway_slot_publish_epoch(conn->slot, &conn->tx);
+	xway_stat_inc(switches_to_tcp);
+}
+
+/* The debug knob: does it want TCP now? */
+static bool xway_tx_flipped(struct xway_conn *conn)
+{
+	unsigned int ms = READ_ONCE(xway_param_flip_ms);
+
+	if (!ms)
+		return false;
+	if (time_after_eq(jiffies, conn->flip_at)) {
+		conn->flip_tcp = !conn->flip_tcp;
+		conn->flip_at = jiffies + 1 + get_random_u32() % (2 * msecs_to_jiffies(ms));
+	}
+	return conn->flip_tcp;
+}
+
+static bool xway_tx_wants_ring(struct xway_conn *conn, const struct sock *sk)
+{
+	enum xway_why why;
+
+	if (test_bit(XWAY_CONN_TCP_ONLY, &conn->flags))
+		return false;		/* the reason is noted */
+	if (!READ_ONCE(xway_param_enable))
+		why = XWAY_WHY_DISABLED;
+	else if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
+		why = XWAY_WHY_PEER_CLOSED;
+	else if (!xway_link_is_up(conn->link))
+		why = XWAY_WHY_LINK_DOWN;
+	else if (xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY)
+		why = XWAY_WHY_PEER_ASKED;
+	else if (xway_tx_flipped(conn))
+		why = XWAY_WHY_FLIP;
+	else
+		return (1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT);
+	xway_conn_why(conn, why);
+	return false;
+}
+
+/* Put the direction on the rail that it should be on. True: the ring. */
+static bool xway_tx_choose(struct xway_conn *conn, struct sock *sk)
+{
+	if (!smp_load_acquire(&conn->attached) || !xway_tx_refresh(conn))
+		return false;
+	if (xway_tx_wants_ring(conn, sk))
+		return xway_tx_rail(&conn->tx) == XWAY_RAIL_RING || xway_tx_enter_ring(conn, sk);
+	xway_tx_leave_ring(conn);
+	return false;
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+/* Publish what was written since @old, and wake the reader if it has asked for that. */
+static void xway_tx_publish(struct xway_conn *conn, u32 old)
+{
+	xway_slot_publish_prod(conn->slot, &conn->tx);
+	/* Pairs with the full barrier in the peer's xway_rx_arm(). */
+	xway_mb();
+	if (xway_need_event(xway_load(&conn->peer_slot->data_event), conn->tx.prod, old)) {
+		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
+		xway_stat_inc(wakes_sent);
+	}
+}
+
+/* Copy at most @want bytes into the ring's free room. Bytes copied, 0: no room, or -EFAULT. */
+static int xway_tx_copy(struct xway_conn *conn, struct msghdr *msg, size_t want)
+{
+	u32 ring = xway_tx_ring(&conn->tx);
+	u32 room = xway_tx_room(&conn->tx);
+	u32 old = conn->tx.prod;
+	struct xway_ring_span span;
+	size_t n;
+
+	want = min3(want, (size_t)room, (size_t)XWAY_TX_CHUNK);
+	while (want) {
+		span = xway_ring_span(ring, conn->tx.prod, want);
+		n = copy_from_iter(xway_link_tx_page(conn->link, span.page) + span.offset,
+				   span.len, &msg->msg_iter);
+		conn->tx.prod += n;
+		want -= n;
+		if (n != span.len)
+			break;
+	}
+	if (conn->tx.prod == old)
+		return want ? -EFAULT : 0;
+	xway_tx_publish(conn, old);
+	conn->tx_ring += conn->tx.prod - old;
+	xway_stat_add(tx_ring_bytes, conn->tx.prod - old);
+	return conn->tx.prod - old;
+}
+
+/* Send by TCP without waiting. */
+static int xway_tx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want)
+{
+	unsigned int flags = msg->msg_flags;
+	int n;
+
+	msg->msg_flags = flags | MSG_DONTWAIT;
+	n = xway_base_prot(conn)->sendmsg(sk, msg, want);
+	msg->msg_flags = flags;
+	if (n > 0) {
+		conn->tx_tcp += n;
+		xway_stat_add(tx_tcp_bytes, n);
+	}
+	return n;
+}
+
+/* ---- room --------------------------------------------------------------------------------- */
+
+/* A writer is woken once a third of the ring is free: not for every byte that is read. */
+static bool __xway_tx_has_room(struct xway_conn *conn)
+{
+	u32 size = xway_ring_size(xway_tx_ring(&conn->tx));
+	u32 unread = conn->tx.prod - xway_load_acquire(&conn->peer_slot->cons);
+
+	/* A cons that lies is found out by the next send. */
+	return min(unread, conn->tx.prod - conn->tx.start) <= size - size / 3;
+}
+
+bool xway_tx_has_room(struct xway_conn *conn)
+{
+	bool room = true;
+	u32 size;
+
+	spin_lock_bh(&conn->lock);
+	if (!conn->attached || xway_tx_rail(&conn->tx) != XWAY_RAIL_RING)
+		goto out;
+	room = __xway_tx_has_room(conn);
+	if (room)
+		goto out;
+	size = xway_ring_size(xway_tx_ring(&conn->tx));
+	xway_store(&conn->slot->room_event, conn->tx.prod - size + size / 3 - 1);
+	/* Pairs with the full barrier after the peer's publication of cons. */
+	xway_mb();
+	room = __xway_tx_has_room(conn);
+out:
+	spin_unlock_bh(&conn->lock);
+	return room;
+}
+
+/* What TCP checks before it sends. */
+static bool xway_tx_may_send(const struct sock *sk)
+{
+	return !READ_ONCE(sk->sk_err) && !(READ_ONCE(sk->sk_shutdown) & SEND_SHUTDOWN);
+}
+
+/*
+ * Nothing more fits. Sleep until that may have changed; tx_mutex is held, and let go meanwhile.
+ * 0: try again. Otherwise an error for the program.
+ */
+static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bool ring,
+			bool partial)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	long limit = *timeo;
+	bool ready;
+
+	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+	sk_set_bit(SOCKWQ_ASYNC_NOSPACE, sk);
+	smp_mb__after_atomic();
+	if (!*timeo) {
+		/* Have the room announced to whoever polls. */
+		if (ring && xway_tx_has_room(conn))
+			return 0;
+		return -EAGAIN;
+	}
+	if (signal_pending(current))
+		return sock_intr_errno(*timeo);
+	if (xway_sock_must_restart(sk, partial))
+		return xway_sock_restart();
+
+	add_wait_queue(sk_sleep(sk), &wait);
+	if (ring) {
+		ready = xway_tx_has_room(conn);
+	} else {
+		/* TCP had no memory although there is room in its buffer: it polls, too. */
+		if ((1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT) &&
+		    sk_stream_is_writeable(sk))
+			limit = min_t(long, limit, HZ / 50 + 1);
+		ready = false;
+	}
+	if (!ready && xway_tx_may_send(sk) && !xway_sock_must_restart(sk, partial)) {
+		long left;
+
+		mutex_unlock(&conn->tx_mutex);
+		xway_stat_inc(sleeps_tx);
+		left = wait_woken(&wait, TASK_INTERRUPTIBLE, limit);
+		mutex_lock(&conn->tx_mutex);
+		if (*timeo != MAX_SCHEDULE_TIMEOUT)
+			*timeo -= limit - left;
+	}
+	remove_wait_queue(sk_sleep(sk), &wait);
+	return 0;
+}
+
+int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t size)
+{
+	long timeo = sock_sndtimeo(sk, msg->msg_flags & MSG_DONTWAIT);
+	size_t done = 0;
+	int n;
+
+	if (msg->msg_flags & MSG_OOB)
+		xway_conn_tcp_only(conn, XWAY_WHY_URGENT);
+	else if ((msg->msg_flags & MSG_ZEROCOPY) && sock_flag(sk, SOCK_ZEROCOPY))
+		xway_conn_tcp_only(conn, XWAY_WHY_ZEROCOPY);
+
+	mutex_lock(&conn->tx_mutex);
+	for (;;) {
+		bool ring = xway_tx_choose(conn, sk);
+
+		if (!ring)
+			n = done && !xway_tx_may_send(sk) ?
+			    -EPIPE : xway_tx_tcp(conn, sk, msg, size - done);
+		else if (!xway_tx_may_send(sk))
+			n = done ? -EPIPE : sk_stream_error(sk, msg->msg_flags, -EPIPE);
+		else
+			n = xway_tx_copy(conn, msg, size - done);
+		if (n > 0)
+			done += n;
+		if (done >= size || (n < 0 && n != -EAGAIN) || !msg_data_left(msg))
+			break;
+		if (n > 0)
+			continue;
+		n = xway_tx_wait(conn, sk, &timeo, ring, done);
+		if (n)
+			break;
+	}
+	if (done && xway_tx_rail(&conn->tx) == XWAY_RAIL_RING)
+		xway_stat_inc(tx_ring_calls);
+	mutex_unlock(&conn->tx_mutex);
+	return done ? done : n;
+}
+
+long xway_tx_linger(struct xway_conn *conn, struct sock *sk, long timeout)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	u32 unread;
+
+	add_wait_queue(sk_sleep(sk), &wait);
+	while (timeout && !signal_pending(current)) {
+		mutex_lock(&conn->tx_mutex);
+		unread = conn->attached ? xway_tx_unread(conn) : 0;
+		mutex_unlock(&conn->tx_mutex);
+		if (!unread || test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
+			break;
+		/* Looked at often enough for a call that is allowed to block for seconds. */
+		timeout -= min_t(long, timeout, HZ / 50 + 1);
+		wait_woken(&wait, TASK_INTERRUPTIBLE, HZ / 50 + 1);
+	}
+	remove_wait_queue(sk_sleep(sk), &wait);
+	return timeout;
+}
