@@ -105,11 +105,9 @@ static struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id)
 
 /* ---- attaching ---------------------------------------------------------------------------- */
 
-/* conn->lock held, slot taken, not attached: nobody else looks at tx and rx. */
+/* conn->lock held, slot taken; tx and rx are as new, see xway_conn_unattach(). */
 static void __xway_conn_attach(struct xway_conn *conn, u32 peer_id)
 {
-	memset(&conn->tx, 0, sizeof(conn->tx));
-	memset(&conn->rx, 0, sizeof(conn->rx));
 	conn->peer_id = peer_id;
 	conn->peer_slot = xway_view_slot(&conn->link->view,
 					 array_index_nospec((peer_id & 0xffff) - 1,
@@ -292,6 +290,10 @@ static void xway_conn_unattach(struct xway_conn *conn)
 	spin_lock_bh(&conn->lock);
 	smp_store_release(&conn->attached, false);
 	conn->peer_slot = NULL;
+	/* As new for the next attachment; a private copy needs its place in it until it is taken. */
+	memset(&conn->tx, 0, sizeof(conn->tx));
+	if (!conn->private)
+		memset(&conn->rx, 0, sizeof(conn->rx));
 	spin_unlock_bh(&conn->lock);
 	xway_stat_inc(conns_detached);
 }
@@ -402,6 +404,8 @@ void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
 	if (!conn)
 		return;
 	set_bit(XWAY_CONN_PEER_CLOSED, &conn->flags);
+	/* Pairs with test_and_set_bit() in xway_conn_close_slot(): one of the two frees the slot. */
+	smp_mb__after_atomic();
 	if (test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags) && !READ_ONCE(conn->attached))
 		xway_slot_give(conn);
 	else

@@ -191,6 +191,7 @@ void xway_ctl_tasklet(struct tasklet_struct *tasklet)
 	case XWAY_LINK_DOWN:
 		return;			/* the channel is being closed */
 	case XWAY_LINK_OFFERED:
+		eoi = 0;		/* the one that Xen raises at binding */
 		break;
 	case XWAY_LINK_MAPPED:
 		/* The peer may have become ready. */

@@ -204,7 +204,11 @@ static struct xenbus_driver xway_driver = {
 
 int xway_device_register(void)
 {
-	return xenbus_register_frontend(&xway_driver);
+	/*
+	 * With an owner the xenbus core would pin the module while a device is bound, which is
+	 * always. Unregistering removes the device first, so that nothing is left to protect.
+	 */
+	return __xenbus_register_frontend(&xway_driver, NULL, NULL);
 }
 
 void xway_device_unregister(void)

@@ -125,6 +125,8 @@ static irqreturn_t xway_link_interrupt(int irq, void *data)
 	struct xway_link *link = data;
 
 	xway_stat_inc(events);
+	/* Xen raises the first event as the port is bound: before the binding has told us its irq. */
+	WRITE_ONCE(link->irq, irq);
 	tasklet_schedule(&link->tasklet);
 	return IRQ_HANDLED;
 }

@@ -4,23 +4,36 @@
  */
 #include "region.h"
 
+#include <linux/delay.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 #include <xen/page.h>
 #include <xen/xen.h>
 
 #include "front.h"
 
+#define XWAY_REGION_PATIENCE_MS	1000	/* a peer that goes in good order unmaps within a few */
+
+/* End one grant and free its page. The peer may be about to unmap: wait for it until @deadline. */
+static void xway_region_end_grant(grant_ref_t ref, struct page *page, unsigned long deadline)
+{
+	while (!gnttab_try_end_foreign_access(ref)) {
+		if (time_after(jiffies, deadline)) {
+			/* The kernel keeps both, and frees them whenever the peer lets go. */
+			gnttab_end_foreign_access(ref, page);
+			return;
+		}
+		msleep(1);
+	}
+	__free_page(page);
+}
+
 static void xway_region_free(struct xway_region *region, unsigned int granted)
 {
+	unsigned long deadline = jiffies + msecs_to_jiffies(XWAY_REGION_PATIENCE_MS);
 	unsigned int i;
 
-	/*
-	 * The kernel keeps a page whose grant is still in use and frees it when the peer lets go;
-	 * so the reference we hold is handed over together with the grant.
-	 */
 	for (i = 0; i < granted; i++)
-		gnttab_end_foreign_access(region->ref[i], region->page[i]);
+		xway_region_end_grant(region->ref[i], region->page[i], deadline);
 	for (; i < region->pages && region->page[i]; i++)
 		__free_page(region->page[i]);
 	kvfree(region->ref);

@@ -24,6 +24,26 @@ static void xway_rx_view(struct xway_conn *conn, struct xway_view *view)
 		*view = (struct xway_view){ .prod = conn->rx.cons, .epoch = conn->rx.epoch };
 }
 
+/*
+ * What TCP holds in order: from *@seq, the next byte to take, up to *@end. A FIN has a sequence
+ * number of its own, and TCP takes it together with the last byte before it: it is no byte of the
+ * stream. Read before the sender's slot, see "Theory of operation" in stream.h.
+ */
+static void xway_rx_tcp_span(const struct sock *sk, u32 *seq, u32 *end)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	*end = READ_ONCE(tp->rcv_nxt);
+	smp_rmb();
+	*seq = READ_ONCE(tp->copied_seq);
+	if (sock_flag(sk, SOCK_DONE)) {
+		if (*seq == *end)
+			--*seq;
+		--*end;
+	}
+	smp_rmb();
+}
+
 static u32 xway_rx_arena_pages(const struct xway_conn *conn)
 {
 	/* A private copy was checked when it was made. */
@@ -43,13 +63,8 @@ static u32 __xway_rx_count(struct xway_conn *conn, const struct sock *sk, bool r
 	u32 seq, end, total = 0;
 	unsigned int turn;
 
-	/* In this order: see "Theory of operation" in stream.h. */
-	end = READ_ONCE(tcp_sk(sk)->rcv_nxt);
-	smp_rmb();
-	seq = READ_ONCE(tcp_sk(sk)->copied_seq);
+	xway_rx_tcp_span(sk, &seq, &end);
 	xway_rx_view(conn, &view);
-	if (READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN && sock_flag(sk, SOCK_DONE) && end != seq)
-		end--;			/* the FIN's own sequence number */
 	for (turn = 0; turn < 2 * XWAY_MARKS; turn++) {
 		if (ring_only && xway_rx_rail(&rx) == XWAY_RAIL_TCP && view.epoch != rx.epoch)
 			seq = view.mark[rx.epoch % XWAY_MARKS].at;
@@ -179,6 +194,8 @@ static void xway_rx_drop_private(struct xway_conn *conn)
 		return;
 	spin_lock_bh(&conn->lock);
 	conn->private = NULL;
+	if (!conn->attached)
+		memset(&conn->rx, 0, sizeof(conn->rx));
 	spin_unlock_bh(&conn->lock);
 	kvfree(private);
 	if (conn->role == XWAY_ROLE_CLIENT && !conn->attached)
@@ -192,18 +209,15 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 	struct xway_rx_step step;
 	struct xway_view view;
 	unsigned int turn;
-	u32 end, old = conn->rx.cons;
+	u32 seq, end, old = conn->rx.cons;
 	int n;
 
 	xway_rx_drop_private(conn);
 	for (turn = 0; turn <= XWAY_MARKS; turn++) {
-		/* In this order: see "Theory of operation" in stream.h. */
-		end = READ_ONCE(tcp_sk(sk)->rcv_nxt);
-		smp_rmb();
+		xway_rx_tcp_span(sk, &seq, &end);
 		xway_rx_view(conn, &view);
 		conn->rx_seen = view.prod;
-		step = xway_rx_next(&conn->rx, &view, READ_ONCE(tcp_sk(sk)->copied_seq), end,
-				    xway_rx_arena_pages(conn));
+		step = xway_rx_next(&conn->rx, &view, seq, end, xway_rx_arena_pages(conn));
 		switch (step.op) {
 		case XWAY_RX_WAIT:
 			return 0;
@@ -245,9 +259,7 @@ static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *
 	u32 seq, end;
 	int n;
 
-	end = READ_ONCE(tcp_sk(sk)->rcv_nxt);
-	smp_rmb();
-	seq = READ_ONCE(tcp_sk(sk)->copied_seq);
+	xway_rx_tcp_span(sk, &seq, &end);
 	xway_rx_view(conn, &view);
 	for (turn = 0; turn < 2 * XWAY_MARKS && done < want; turn++) {
 		step = xway_rx_next(&rx, &view, seq, end, xway_rx_arena_pages(conn));
