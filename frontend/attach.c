@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attach.c - both ends of a connection find each other's slots, and let go of them again.
+ * attach.c - both ends of a connection find each other's slots.
  */
 #include "conn.h"
 
@@ -70,7 +70,7 @@ static struct xway_link *__xway_slot_give(struct xway_conn *conn)
 	return link;
 }
 
-static void xway_slot_give(struct xway_conn *conn)
+void xway_slot_give(struct xway_conn *conn)
 {
 	struct xway_link *link = NULL;
 
@@ -84,8 +84,7 @@ static void xway_slot_give(struct xway_conn *conn)
 	}
 }
 
-/* The connection that our slot @id belongs to, with a reference. */
-static struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id)
+struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id)
 {
 	u32 index = (id & 0xffff) - 1;
 	struct xway_conn *conn = NULL;
@@ -268,7 +267,7 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 	spin_unlock_bh(&conn->lock);
 	if (!sk) {
 		/* An orphan waits for its last bytes to be taken. */
-		queue_work(xway_wq, &conn->work);
+		xway_conn_queue(conn);
 	} else {
 		if (xway_rx_readable(conn, sk))
 			sk->sk_data_ready(sk);
@@ -279,238 +278,4 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 		sock_put(sk);
 	}
 	xway_conn_put(conn);
-}
-
-/* ---- letting go --------------------------------------------------------------------------- */
-
-/* Both mutexes held: look at neither region for this connection again. */
-static void xway_conn_unattach(struct xway_conn *conn)
-{
-	xway_tx_free_rings(conn, true);
-	spin_lock_bh(&conn->lock);
-	smp_store_release(&conn->attached, false);
-	conn->peer_slot = NULL;
-	/* As new for the next attachment; a private copy needs its place in it until it is taken. */
-	memset(&conn->tx, 0, sizeof(conn->tx));
-	if (!conn->private)
-		memset(&conn->rx, 0, sizeof(conn->rx));
-	spin_unlock_bh(&conn->lock);
-	xway_stat_inc(conns_detached);
-}
-
-/* Both mutexes held: unattach, tell the peer, and free the slot if the peer has told us. */
-static void xway_conn_close_slot(struct xway_conn *conn)
-{
-	u32 peer_id = conn->peer_id;
-
-	xway_conn_unattach(conn);
-	if (!test_and_set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags))
-		xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, peer_id, conn->id);
-	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
-		xway_slot_give(conn);
-}
-
-static void xway_conn_abort(struct xway_conn *conn)
-{
-	struct sock *sk;
-
-	spin_lock_bh(&conn->lock);
-	sk = conn->sk;
-	if (sk)
-		sock_hold(sk);
-	spin_unlock_bh(&conn->lock);
-	if (!sk)
-		return;
-	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
-		tcp_abort(sk, ECONNRESET);
-		xway_stat_inc(conns_reset);
-	}
-	sock_put(sk);
-}
-
-/* Both mutexes held, socket gone: done once the peer has taken, or will never take, our bytes. */
-static void xway_conn_drain(struct xway_conn *conn)
-{
-	if (!conn->attached) {
-		if (test_bit(XWAY_CONN_HELLO_SENT, &conn->flags) &&
-		    !test_and_set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags))
-			xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, 0, conn->id);
-		return;
-	}
-	xway_tx_leave_ring(conn);
-	xway_store_release(&conn->slot->flags, XWAY_SLOT_TCP_ONLY);
-	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) || !xway_tx_unread(conn)) {
-		xway_conn_close_slot(conn);
-		return;
-	}
-	/* Wake us for the last byte. */
-	xway_store(&conn->slot->room_event, conn->tx.prod - 1);
-	/* Pairs with the full barrier after the peer's publication of cons. */
-	xway_mb();
-	if (!xway_tx_unread(conn))
-		xway_conn_close_slot(conn);
-}
-
-void xway_conn_work(struct work_struct *work)
-{
-	struct xway_conn *conn = container_of(work, struct xway_conn, work);
-	bool reset = false;
-
-	xway_conn_hold(conn);
-	mutex_lock(&conn->tx_mutex);
-	mutex_lock(&conn->rx_mutex);
-	if (test_bit(XWAY_CONN_ORPHAN, &conn->flags)) {
-		xway_conn_drain(conn);
-	} else if (conn->attached && test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags)) {
-		/* TCP answers data for a closed socket with a reset; so do we. */
-		xway_tx_leave_ring(conn);
-		reset = xway_tx_unread(conn) || xway_rx_privatise(conn);
-		set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
-		xway_conn_why(conn, XWAY_WHY_PEER_CLOSED);
-		xway_conn_close_slot(conn);
-	}
-	mutex_unlock(&conn->rx_mutex);
-	mutex_unlock(&conn->tx_mutex);
-	if (reset)
-		xway_conn_abort(conn);
-	xway_conn_wake(conn);
-	xway_conn_put(conn);
-}
-
-void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
-{
-	u32 index = (msg->from & 0xffff) - 1;
-	struct xway_conn *conn;
-
-	if (!msg->to) {
-		/* It gives up a HELLO that we have not answered. */
-		struct xway_hello *hello;
-		bool waited = false;
-
-		if (index >= link->hellos)
-			return;
-		hello = &link->hello[array_index_nospec(index, link->hellos)];
-		spin_lock_bh(&xway_tuple_lock);
-		if (!hlist_unhashed(&hello->node) && hello->msg.from == msg->from) {
-			xway_hello_forget(hello);
-			waited = true;
-		}
-		spin_unlock_bh(&xway_tuple_lock);
-		if (waited)
-			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, 0);
-		return;
-	}
-	conn = xway_slot_conn(link, msg->to);
-	if (!conn)
-		return;
-	set_bit(XWAY_CONN_PEER_CLOSED, &conn->flags);
-	/* Pairs with test_and_set_bit() in xway_conn_close_slot(): one of the two frees the slot. */
-	smp_mb__after_atomic();
-	if (test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags) && !READ_ONCE(conn->attached))
-		xway_slot_give(conn);
-	else
-		queue_work(xway_wq, &conn->work);
-	xway_conn_put(conn);
-}
-
-void xway_conn_orphan(struct xway_conn *conn, bool now)
-{
-	spin_lock_bh(&xway_tuple_lock);
-	hash_del(&conn->tuple_node);
-	spin_unlock_bh(&xway_tuple_lock);
-	spin_lock_bh(&conn->lock);
-	conn->sk = NULL;
-	set_bit(XWAY_CONN_ORPHAN, &conn->flags);
-	spin_unlock_bh(&conn->lock);
-	if (!READ_ONCE(conn->id))
-		return;
-	/* Here and now if possible: who opens and closes in a loop then pays for it. */
-	if (now)
-		xway_conn_work(&conn->work);
-	else
-		queue_work(xway_wq, &conn->work);
-}
-
-/* ---- links going down --------------------------------------------------------------------- */
-
-/* Is every byte of both directions where TCP, or our own memory, accounts for it? */
-static bool xway_conn_settled(struct xway_conn *conn)
-{
-	struct xway_view view;
-
-	if (!conn->attached)
-		return true;
-	if (!xway_tx_refresh(conn) || !xway_tx_settled(&conn->tx))
-		return false;
-	if (conn->private || test_bit(XWAY_CONN_ORPHAN, &conn->flags))
-		return true;
-	xway_view_read(&view, conn->peer_slot);
-	return view.epoch == conn->rx.epoch && xway_rx_rail(&conn->rx) == XWAY_RAIL_TCP;
-}
-
-bool xway_conns_quiesce(struct xway_link *link)
-{
-	bool settled = true;
-	unsigned int i;
-
-	for (i = 0; i < link->slots; i++) {
-		struct xway_conn *conn;
-
-		spin_lock_bh(&link->lock);
-		conn = link->slot[i].conn;
-		if (conn)
-			xway_conn_hold(conn);
-		spin_unlock_bh(&link->lock);
-		if (!conn)
-			continue;
-		mutex_lock(&conn->tx_mutex);
-		mutex_lock(&conn->rx_mutex);
-		if (conn->attached) {
-			xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
-			xway_tx_leave_ring(conn);
-			xway_rx_privatise(conn);
-			if (!xway_conn_settled(conn))
-				settled = false;
-		}
-		mutex_unlock(&conn->rx_mutex);
-		mutex_unlock(&conn->tx_mutex);
-		xway_conn_wake(conn);
-		xway_conn_put(conn);
-		cond_resched();
-	}
-	return settled;
-}
-
-void xway_conns_detach(struct xway_link *link, bool reset)
-{
-	unsigned int i;
-
-	for (i = 0; i < link->slots; i++) {
-		struct xway_conn *conn;
-		bool lost;
-
-		spin_lock_bh(&link->lock);
-		conn = link->slot[i].conn;
-		if (conn)
-			xway_conn_hold(conn);
-		spin_unlock_bh(&link->lock);
-		if (!conn)
-			continue;
-		mutex_lock(&conn->tx_mutex);
-		mutex_lock(&conn->rx_mutex);
-		lost = !xway_conn_settled(conn);
-		if (conn->attached)
-			xway_conn_unattach(conn);
-		xway_slot_give(conn);
-		if (lost)
-			set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
-		xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
-		mutex_unlock(&conn->rx_mutex);
-		mutex_unlock(&conn->tx_mutex);
-		if (lost && reset)
-			xway_conn_abort(conn);
-		xway_conn_wake(conn);
-		xway_conn_put(conn);
-		cond_resched();
-	}
 }

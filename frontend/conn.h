@@ -145,7 +145,18 @@ void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why);
 void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg);
 bool xway_conns_wanting(domid_t domid);
 
-/* attach.c: messages about connections (tasklet), and links coming and going (xway_wq) */
+/* The connection that our slot @id belongs to, with a reference; NULL if there is none. */
+struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id);
+/* Free the slot, if there is one. */
+void xway_slot_give(struct xway_conn *conn);
+void xway_conn_work(struct work_struct *work);
+/* Have the slow part of closing done on xway_wq. The caller has a reference, and keeps it. */
+void xway_conn_queue(struct xway_conn *conn);
+
+/*
+ * attach.c and detach.c: messages about connections (tasklet), and links that come and go
+ * (xway_wq).
+ */
 void xway_conn_on_hello(struct xway_link *link, const struct xway_msg *msg);
 void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg);
 void xway_conn_on_decline(struct xway_link *link, const struct xway_msg *msg);
@@ -157,7 +168,6 @@ void xway_conns_forget_hellos(struct xway_link *link);
 bool xway_conns_quiesce(struct xway_link *link);
 /* Detach all. @reset: those whose bytes cannot be accounted for are reset. */
 void xway_conns_detach(struct xway_link *link, bool reset);
-void xway_conn_work(struct work_struct *work);
 /* Server, under xway_tuple_lock: @msg is a HELLO for @conn. */
 void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 			    const struct xway_msg *msg);
