@@ -26,14 +26,27 @@ static void xway_conn_unattach(struct xway_conn *conn)
 	xway_stat_inc(conns_detached);
 }
 
+/*
+ * Send CLOSE once. Under the lock, because the answer frees the slot, and the bit comes last: from
+ * then on the tasklet may.
+ */
+static void xway_conn_send_close(struct xway_conn *conn, u32 to)
+{
+	spin_lock_bh(&conn->lock);
+	if (conn->id && !test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags)) {
+		xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, to, conn->id);
+		set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
+		/* Pairs with the barrier in xway_conn_on_close(): one of the two frees the slot. */
+		smp_mb__after_atomic();
+	}
+	spin_unlock_bh(&conn->lock);
+}
+
 /* Both mutexes held: unattach, tell the peer, and free the slot if the peer has told us. */
 static void xway_conn_close_slot(struct xway_conn *conn)
 {
-	u32 peer_id = conn->peer_id;
-
 	xway_conn_unattach(conn);
-	if (!test_and_set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags))
-		xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, peer_id, conn->id);
+	xway_conn_send_close(conn, conn->peer_id);
 	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
 		xway_slot_give(conn);
 }
@@ -60,9 +73,8 @@ static void xway_conn_abort(struct xway_conn *conn)
 static void xway_conn_drain(struct xway_conn *conn)
 {
 	if (!conn->attached) {
-		if (test_bit(XWAY_CONN_HELLO_SENT, &conn->flags) &&
-		    !test_and_set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags))
-			xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, 0, conn->id);
+		if (test_bit(XWAY_CONN_HELLO_SENT, &conn->flags))
+			xway_conn_send_close(conn, 0);
 		return;
 	}
 	xway_tx_leave_ring(conn);
@@ -145,7 +157,7 @@ void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
 	if (!conn)
 		return;
 	set_bit(XWAY_CONN_PEER_CLOSED, &conn->flags);
-	/* Pairs with test_and_set_bit() in xway_conn_close_slot(): one of the two frees the slot. */
+	/* Pairs with the barrier in xway_conn_send_close(): one of the two frees the slot. */
 	smp_mb__after_atomic();
 	if (test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags) && !READ_ONCE(conn->attached))
 		xway_slot_give(conn);

@@ -40,7 +40,7 @@ struct xway_tx {
 	__u32	acked;			/* switches the receiver has followed */
 	__u32	prod;			/* ring bytes sent */
 	__u32	cons;			/* ring bytes taken by the receiver */
-	__u32	start;			/* ring index at which the current ring period began */
+	__u32	start;			/* where the current ring's unread bytes begin, at the earliest */
 	struct xway_mark mark[XWAY_MARKS];
 };
 
@@ -99,18 +99,16 @@ static inline int xway_tx_ack(struct xway_tx *tx, __u32 cons, __u32 rx_epoch)
 		return -EPROTO;
 	tx->cons = cons;
 	tx->acked = rx_epoch;
+	/* Once cons is in this period, start keeps up with it: a period may outlast 2^32 bytes. */
+	if ((__s32)(cons - tx->start) > 0)
+		tx->start = cons;
 	return 0;
 }
 
 /* Bytes of the current ring that wait for the receiver. 0 on the TCP rail. */
 static inline __u32 xway_tx_used(const struct xway_tx *tx)
 {
-	__u32 sent = tx->prod - tx->start;
-	__u32 unread = tx->prod - tx->cons;
-
-	if (xway_tx_rail(tx) == XWAY_RAIL_TCP)
-		return 0;
-	return sent < unread ? sent : unread;
+	return xway_tx_rail(tx) == XWAY_RAIL_TCP ? 0 : tx->prod - tx->start;
 }
 
 /* Bytes that fit in the current ring. 0 on the TCP rail. */
@@ -133,7 +131,10 @@ struct xway_rx {
 	__u32	ring;			/* ring of the current period; 0 on the TCP rail */
 };
 
-/* What a sender has published, read once. */
+/*
+ * What a sender has published, read once. It serves until XWAY_RX_SWITCHED: prod was read before
+ * the epoch, so it may lie before the marks, and before where the period they lead to began.
+ */
 struct xway_view {
 	__u32	prod;
 	__u32	epoch;
@@ -144,7 +145,7 @@ enum xway_rx_op {
 	XWAY_RX_WAIT,		/* nothing to take on the rail the receiver is on */
 	XWAY_RX_TCP,		/* take at most len bytes from TCP */
 	XWAY_RX_RING,		/* take at most len bytes from the ring, at cons */
-	XWAY_RX_SWITCHED,	/* the receiver is on the next rail now; ask again */
+	XWAY_RX_SWITCHED,	/* the receiver is on the next rail now; ask again, with a new view */
 	XWAY_RX_BAD,		/* the sender has published nonsense */
 };
 

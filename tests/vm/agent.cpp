@@ -23,7 +23,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -382,8 +381,10 @@ private:
         if (!offered)
             return;
         libxenvchan *vchan = libxenvchan_client_init(nullptr, int(domid), guest_path(domid).c_str());
-        if (!vchan)
+        if (!vchan) {
+            fprintf(stderr, "xlab agent: vchan of domain %u: %s; will be tried again\n", domid, strerror(errno));
             return;
+        }
         it->second.port = std::make_unique<VchanPort>(vchan);
         port_->send(target, kUp, 0, "");
     }
@@ -438,6 +439,7 @@ private:
 
     void offer_vchan()
     {
+        port_.reset();  // first, for closing an old vchan removes its nodes, which have the same names
         libxenvchan *vchan = libxenvchan_server_init(nullptr, 0, kGuestPath, kRing, kRing);
         if (!vchan)
             die("vchan");
@@ -502,6 +504,8 @@ private:
         for (auto &[target, guest] : guests_)
             if (guest.port)
                 serve_guest_output(target, guest);
+            else
+                try_connect(target);  // the watch is only quicker: a first attempt may have been too early
         for (auto &[id, command] : commands_) {
             feed(command);
             if (port_->backlog() <= kBacklog) {
