@@ -1,0 +1,424 @@
+#!/usr/bin/python3
+"""test_xway.py - xway in a real Xen host: guests, modules, unmodified programs.
+
+    tests/vm/test_xway.py [--guest pv|pvh] [--only GLOB] [--quick]
+
+Prints a line a test, `ok` or `not ok`, with the time that is left, and last `N passed, N failed`. The kernel
+logs, the grants and the event channels are looked at after the modules are gone, and only then is that
+line written: a run that crashes or leaks cannot pass.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from xlab import LabError, health  # noqa: E402
+from xway_lab import TOP, XwayLab  # noqa: E402
+
+PROGRAMS = [TOP / "build" / "socket" / name
+            for name in ("xway-transfer", "xway-transfer-static", "xway-socket-cases")]
+TIMINGS = TOP / "build" / "vm" / "test-timings.json"
+A, B = "10.77.0.11", "10.77.0.12"
+MIB = 1 << 20
+
+
+class Failed(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+class Tests:
+    def __init__(self, lab, options):
+        self.lab, self.kind, self.quick = lab, options.guest, options.quick
+
+    # ---- helpers ----
+
+    def serve(self, command, name="b", port=None):
+        """A server in a guest that is ended by `with`."""
+        return Server(self.lab, name, command, port)
+
+    def transfer(self, connections, size, timeout, program="xway-transfer", chunk=None, address=B):
+        more = f" --max-chunk {chunk}" if chunk else ""
+        result = self.lab.run("a", f"{program} run --peer {address} --port 7000 --connections {connections} "
+                                   f"--bytes {size}{more}", timeout=timeout)
+        lines = result.stdout.splitlines()
+        check(lines, f"no result: {result.stderr[-300:]}")
+        answer = json.loads(lines[-1])
+        check(result.ok and answer["ok"], f"digests: {answer['errors'][:3]}")
+        return answer
+
+    def ring_bytes(self):
+        stat = self.lab.stat("a")
+        return stat["tx_ring_bytes"] + stat["rx_ring_bytes"]
+
+    def knob(self, key, value):
+        for name in self.lab.alive():
+            self.lab.param(name, key, value)
+
+    def gone_from_rings(self, name="a"):
+        """No slot and no ring page of any link is in use any more: nothing leaks while loaded."""
+        self.lab.wait_until(name, "! grep -qvE 'link=(none|down)|arena_used=0 .*slots_used=0 ' "
+                                  "/proc/xway_front/peers", timeout=20)
+
+    # ---- tests, in order ----
+
+    def test_tools_see_both_peers(self):
+        for name, other in (("a", "b"), ("b", "a")):
+            peers = json.loads(self.lab.run(name, "xway peers -j", check=True).stdout)
+            check([peer["name"] for peer in peers] == [other], f"{name} sees {peers}")
+        for command in ("xway domain show", "xway link show", "xway policy show"):
+            self.lab.run("dom0", command, check=True)
+            json.loads(self.lab.run("dom0", command + " -j", check=True).stdout)
+
+    def test_bytes_ride_the_ring(self):
+        before = self.ring_bytes()
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(1, 8 * MIB, 120)
+        moved = self.ring_bytes() - before
+        check(moved > 12 * MIB, f"only {moved} of {16 * MIB} bytes rode the rings")
+        self.gone_from_rings()
+
+    def test_static_binary_rides_too(self):
+        before = self.ring_bytes()
+        with self.serve("xway-transfer-static serve --port 7000", port=7000):
+            self.transfer(2, 2 * MIB, 120, "xway-transfer-static")
+        check(self.ring_bytes() - before > 4 * MIB, "the static binary stayed on TCP")
+
+    def test_ipv6(self):
+        before = self.ring_bytes()
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(2, 2 * MIB, 120, address="fd77::12")
+        check(self.ring_bytes() - before > 4 * MIB, "IPv6 stayed on TCP")
+
+    def test_rails_switched_at_random(self):
+        size = (32 if self.quick else 256) * MIB
+        self.knob("flip_ms", 5)
+        before = self.lab.stat("a")
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(1, size, 900)
+        after = self.lab.stat("a")
+        self.knob("flip_ms", 0)
+        switches = after["switches_to_ring"] - before["switches_to_ring"]
+        check(switches >= 20, f"only {switches} switches to the ring")
+        for way in ("tx_ring_bytes", "tx_tcp_bytes", "rx_ring_bytes", "rx_tcp_bytes"):
+            check(after[way] - before[way] > size // 50, f"{way} grew by {after[way] - before[way]} only")
+
+    def test_500_connections(self):
+        self.knob("flip_ms", 5)
+        before = self.ring_bytes()
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(500, (64 if self.quick else 256) << 10, 600)
+        self.knob("flip_ms", 0)
+        check(self.ring_bytes() > before, "no byte rode a ring")
+        self.gone_from_rings()
+
+    def test_socket_cases_on_rings(self):
+        self.cases()
+
+    def test_socket_cases_switching(self):
+        self.knob("flip_ms", 4)
+        try:
+            self.cases()
+        finally:
+            self.knob("flip_ms", 0)
+
+    def cases(self):
+        glob = "--filter '*/4'" if self.quick else ""
+        attached = self.lab.stat("a")["conns_attached"]
+        with self.serve("xway-socket-cases serve", port=7710):
+            result = self.lab.run("a", f"xway-socket-cases run --peer {B} --peer6 fd77::12 --timeout-scale 2 {glob}",
+                                  timeout=2400)
+        (self.lab.out / "socket-cases.log").open("a").write(result.stdout)
+        bad = [line for line in result.stdout.splitlines() if line.startswith("not ok")]
+        check(result.ok and re.search(r"^\d+ passed, 0 failed", result.stdout, re.M),
+              "\n".join(bad[:20]) or result.stderr[-300:])
+        check(self.lab.stat("a")["conns_attached"] - attached > 50, "the cases did not attach to rings")
+        self.gone_from_rings()
+
+    def test_bridge_sees_no_data(self):
+        """tcpdump on dom0's bridge while 100 MiB pass: segments without data, but for the first few."""
+        self.lab.run("dom0", "rm -f /tmp/bridge.pcap")
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            dump = self.lab.start("dom0", "exec tcpdump -i xenbr0 -s 96 -w /tmp/bridge.pcap tcp port 7000")
+            self.lab.wait_until("dom0", "[ -s /tmp/bridge.pcap ]")
+            before = self.ring_bytes()
+            self.transfer(1, 50 * MIB, 300)
+            moved = self.ring_bytes() - before
+            time.sleep(1)
+            dump.signal(2)
+            dump.wait(20)
+        text = self.lab.run("dom0", "tcpdump -r /tmp/bridge.pcap -n -q 2>/dev/null", timeout=120).stdout
+        sizes = [int(found) for found in re.findall(r"tcp (\d+)$", text, re.M)]
+        check(len(sizes) >= 6, "tcpdump saw no handshake")
+        check(moved > 96 * MIB, f"only {moved} bytes rode the rings")
+        # What is sent before the peer has answered HELLO rides TCP; nothing may after that.
+        check(sum(sizes) < 4 * MIB, f"{sum(sizes)} bytes of data crossed the bridge")
+        last_data = max((number for number, size in enumerate(sizes) if size), default=0)
+        check(len(sizes) - last_data < 40, "segments without end follow")
+
+    def test_ss_and_show(self):
+        with self.serve("xway-transfer serve --port 7000", port=7000), \
+             self.serve("nc -l -p 7009 >/dev/null", name="dom0", port=7009):
+            hold = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 1 --bytes {400 * MIB}")
+            other = self.lab.start("a", "sleep 30 | nc 10.77.0.1 7009")
+            time.sleep(2)
+            ss = self.lab.run("a", "ss -tin", check=True).stdout
+            shown = json.loads(self.lab.run("a", "xway show -j", check=True).stdout)
+            text = self.lab.run("a", "xway show", check=True).stdout
+            hold.signal(9)
+            other.signal(9)
+        check(f"{B}:7000" in ss and "tcp-ulp-xway" in ss, f"ss says\n{ss}")
+        ours = [row for row in shown if row["remote"] == f"{B}:7000"]
+        check(ours and ours[0]["tx"] == "ring" and ours[0]["rx"] == "ring", f"xway show: {shown}")
+        dom0 = [row for row in shown if row["remote"] == "10.77.0.1:7009"]
+        check(dom0 and "not-peer" in json.dumps(dom0[0]), f"no reason for the connection to dom0: {shown}")
+        check("not-peer" in text, f"no reason in\n{text}")
+
+    def test_check_names_each_precondition(self):
+        self.lab.run("a", "ping -c 1 -W 5 b", check=True, timeout=20)
+        result = self.lab.run("a", f"xway check {B}")
+        check(result.ok, f"xway check {B} fails:\n{result.stdout}{result.stderr}")
+        result = self.lab.run("a", "xway check 10.77.0.1")
+        check(result.rc == 1, f"xway check of dom0 ends with {result.rc}:\n{result.stdout}")
+
+    def test_unload_under_load_keeps_every_byte(self):
+        for who in ("b", "a"):
+            with self.serve("xway-transfer serve --port 7000", port=7000):
+                job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 4 --bytes {24 * MIB}")
+                self.lab.wait_until("a", "grep -q 'tx=ring rx=ring' /proc/xway_front/sockets")
+                self.lab.unload_guest(who)
+                result = job.wait(300)
+                check(result.rc == 0 and '"ok":true' in result.stdout,
+                      f"after rmmod in {who}: {result.stdout[-300:]}{result.stderr[-300:]}")
+            self.lab.load_guest(who)
+            for name in ("a", "b"):
+                self.lab.wait_peers(name)
+
+    def test_unload_with_sleeping_programs(self):
+        """Programs asleep in accept, recv and poll are sent out of the module, and go on."""
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.lab.run("b", "rm -f /tmp/got; mkfifo /tmp/hold 2>/dev/null; true")
+            receiver = self.lab.start("b", "nc -l -p 7008 > /tmp/got")
+            self.lab.wait_until("b", "grep -q ':1B60 ' /proc/net/tcp /proc/net/tcp6")
+            sender = self.lab.start("a", f"(echo first; sleep 12; echo last) | nc {B} 7008")
+            self.lab.wait_until("b", "grep -q first /tmp/got")
+            self.lab.unload_guest("b", timeout=30)
+            self.lab.unload_guest("a", timeout=30)
+            self.lab.wait_until("b", "grep -q last /tmp/got", timeout=40)
+            for job in (receiver, sender):
+                job.signal(9)
+            self.transfer(2, MIB, 60)       # the server that slept in epoll accepts on plain TCP
+        for name in ("a", "b"):
+            self.lab.load_guest(name)
+        for name in ("a", "b"):
+            self.lab.wait_peers(name)
+
+    def test_moves_to_the_ring_when_the_peer_loads(self):
+        self.lab.unload_guest("b")
+        self.lab.wait_until("a", "grep -q ready=0 /proc/xway_front/peers")
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(2, MIB, 60)                   # peer without the module: TCP
+            before = self.ring_bytes()
+            self.lab.load_guest("b")
+            self.lab.wait_peers("a")
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(2, 4 * MIB, 60)
+        check(self.ring_bytes() - before > 4 * MIB, "the ring is not used after the peer has loaded the module")
+
+    def test_policy(self):
+        self.lab.put("dom0", b"device *\ndeny a b\nallow * *\n", "/etc/xway/deny.conf")
+        before = self.ring_bytes()
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 2 --bytes {40 * MIB}")
+            self.lab.wait_until("a", "grep -q 'tx=ring rx=ring' /proc/xway_front/sockets")
+            self.lab.run("dom0", "xway policy apply /etc/xway/deny.conf", check=True)
+            result = job.wait(300)
+            check(result.rc == 0, f"the policy's withdrawal hurt: {result.stdout[-300:]}{result.stderr[-300:]}")
+            check(self.ring_bytes() - before < 158 * MIB, "the policy was withdrawn too late to test anything")
+            self.lab.wait_until("a", "! grep -q . /proc/xway_front/peers")
+            refused = self.ring_bytes()
+            self.transfer(2, MIB, 60)
+            check(self.ring_bytes() == refused, "bytes ride a ring that policy forbids")
+        self.lab.run("dom0", "xway policy apply /etc/xway/policy.conf", check=True)
+        for name in ("a", "b"):
+            self.lab.wait_peers(name)
+
+    def test_arena_full(self):
+        for name in ("a", "b"):
+            self.lab.unload_guest(name)
+        for name in ("a", "b"):
+            self.lab.load_guest(name, "arena_kib=64 ring_kib=16")
+        self.lab.wait_peers("a")
+        self.knob("flip_ms", 5)
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(60, 256 << 10, 200)
+        self.knob("flip_ms", 0)
+        check(self.lab.stat("a")["arena_full"] > 0, "the arena was never full")
+        self.gone_from_rings()
+        for name in ("a", "b"):
+            self.lab.unload_guest(name)
+        for name in ("a", "b"):
+            self.lab.load_guest(name)
+        self.lab.wait_peers("a")
+
+    def test_peer_destroyed(self):
+        rounds = 2 if self.quick else 20 if self.kind == "pv" else 5
+        for number in range(rounds):
+            with self.serve("xway-transfer serve --port 7000", port=7000):
+                job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 3 --bytes {900 * MIB}")
+                self.lab.wait_until("a", "grep -q 'tx=ring rx=ring' /proc/xway_front/sockets")
+                begin = time.monotonic()
+                self.lab.destroy("b")
+                result = job.wait(60)
+                took = time.monotonic() - begin
+            check(result.rc == 1, f"round {number + 1}: exit status {result.rc}")
+            check(took < 25, f"round {number + 1}: the error took {took:.0f} s")
+            check("ECONNRESET" in result.stdout + result.stderr or "reset" in result.stdout + result.stderr,
+                  f"round {number + 1}: {result.stdout[-300:]}")
+            self.lab.wait_until("a", "! grep -q . /proc/xway_front/peers")
+            self.lab.run("dom0", "xway domain del b 2>/dev/null || true")
+            self.lab.create("b")
+            self.lab.load_guest("b")
+            self.lab.run("dom0", "xway policy apply /etc/xway/policy.conf", check=True)
+            for name in ("a", "b"):
+                self.lab.wait_peers(name)
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.transfer(2, MIB, 60)
+
+    def test_bad_input(self):
+        wrong = [
+            ("dom0", "xway domain add a", 1, "already"), ("dom0", "xway domain add nosuch", 1, "xl list"),
+            ("dom0", "xway domain del nosuch", 1, ""), ("dom0", "echo 'alow a b' > /tmp/p; xway policy check /tmp/p", 1, ":1:"),
+            ("a", "xway domain add b", 1, ""), ("a", "xway nonsense", 2, ""),
+            ("a", "echo 3 > /sys/module/xway_front/parameters/ring_kib", 1, ""),
+            ("a", "insmod /modules/xway_front.ko", 1, "exists"),
+        ]
+        for where, command, status, words in wrong:
+            result = self.lab.run(where, command)
+            said = result.stdout + result.stderr
+            check(result.rc == status, f"{where}: {command}: exit status {result.rc}, wanted {status}: {said}")
+            check(words in said and len(said) > 10, f"{where}: {command}: says {said!r}")
+        self.lab.run("a", "dmesg | grep -q 'ring_kib=3.*power of two'", check=True)
+
+
+class Server:
+    def __init__(self, lab, name, command, port):
+        self.lab, self.name, self.command, self.port = lab, name, command, port
+
+    def __enter__(self):
+        self.job = self.lab.start(self.name, f"exec {self.command}" if " " in self.command else self.command)
+        if self.port:
+            self.lab.wait_until(self.name, f"grep -qi ':{self.port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6")
+        return self.job
+
+    def __exit__(self, *_):
+        if self.name == "dom0" or self.name in self.lab.alive():
+            self.job.signal(9)
+            try:
+                self.job.wait(20)
+            except LabError:
+                pass
+
+
+class Report:
+    def __init__(self, names):
+        self.begin, self.names = time.monotonic(), names
+        self.passed = self.failed = 0
+        try:
+            self.last = json.loads(TIMINGS.read_text())
+        except (OSError, ValueError):
+            self.last = {}
+
+    def act(self, key, name, function):
+        start, reason = time.monotonic(), ""
+        try:
+            function()
+        except (Failed, LabError, KeyError, ValueError, IndexError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        took = time.monotonic() - start
+        self.last[key] = round(took, 1)
+        self.names = [other for other in self.names if other != key]
+        left = sum(self.last.get(other, 30) for other in self.names)
+        if reason:
+            self.failed += 1
+            print(f"not ok {name} - " + reason.replace("\n", "\n#   "), flush=True)
+        else:
+            self.passed += 1
+            print(f"ok {name}   # {took:.0f} s, about {left / 60:.0f} min left", flush=True)
+        return not reason
+
+    def close(self):
+        TIMINGS.parent.mkdir(parents=True, exist_ok=True)
+        TIMINGS.write_text(json.dumps(self.last, indent=1))
+        print(f"{self.passed} passed, {self.failed} failed", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--guest", choices=("pv", "pvh"), default="pv")
+    parser.add_argument("--only", default="*", help="tests whose names match")
+    parser.add_argument("--quick", action="store_true", help="less of everything")
+    options = parser.parse_args()
+    out = TOP / "build" / "vm" / f"test-{options.guest}"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "socket-cases.log").unlink(missing_ok=True)
+
+    names = [name for name in vars(Tests) if name.startswith("test_") and fnmatch(name[5:], options.only)]
+    keys = {name: f"{options.guest}/{name[5:]}" for name in names}
+    report = Report(list(keys.values()))
+    lab = XwayLab(out, kind=options.guest, programs=["ss", "ping", *map(str, PROGRAMS)],
+                  dom0_programs=["tcpdump"], say=lambda text: print(f"# {text}", flush=True))
+    try:
+        run(lab, options, report, names, keys)
+    finally:
+        lab.close()
+        report.close()
+    return 1 if report.failed or not report.passed else 0
+
+
+def run(lab, options, report, names, keys):
+    key = options.guest
+    if not report.act(f"{key}/boot", f"boot ({key})", lab.boot):
+        return
+    before = health.in_use(lab)
+    if report.act(f"{key}/load", f"load ({key})", lab.load):
+        tests = Tests(lab, options)
+        for name in names:
+            if not report.act(keys[name], f"{name[5:]} ({key})", getattr(tests, name)) and not survives(lab):
+                print("# a guest or dom0 is gone: the rest is not run", flush=True)
+                report.failed += len(names) - names.index(name) - 1
+                break
+    report.act(f"{key}/unload", f"unload ({key})", lab.unload)
+    report.act(f"{key}/logs", f"kernel logs are clean ({key})", lambda: logs_are_clean(lab))
+    report.act(f"{key}/leaks", f"no grant and no event channel leaks ({key})", lambda: nothing_leaks(lab, before))
+
+
+def survives(lab):
+    try:
+        return all(lab.run(name, "true", timeout=30).ok for name in ("dom0", "a", "b"))
+    except LabError:
+        return False
+
+
+def logs_are_clean(lab):
+    said = health.all_complaints(lab)
+    check(not said, "\n".join(said[:20]))
+
+
+def nothing_leaks(lab, before):
+    lost = health.leaks(before, health.in_use(lab))
+    check(not lost, "\n".join(lost))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

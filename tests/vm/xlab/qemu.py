@@ -1,0 +1,138 @@
+"""qemu.py - the emulated machine: its command line, its process, and the lock that allows only one."""
+
+import ctypes
+import fcntl
+import gzip
+import lzma
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+from .image import LabError
+
+LOCK = Path("/run/lock/xway-lab.lock")
+
+
+class MachineLock:
+    """Two emulated machines on one host make each other's time-outs: they take turns."""
+
+    def __init__(self):
+        path = LOCK if os.access(LOCK.parent, os.W_OK) else Path("/tmp") / LOCK.name
+        self._file = open(path, "a")
+        begin = time.monotonic()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"lab: another lab is running on this machine; waiting for {path}", file=sys.stderr, flush=True)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self.waited = time.monotonic() - begin
+
+    def release(self):
+        self._file.close()
+
+
+def hypervisor(cache):
+    """Xen itself, unpacked because QEMU's loader wants it so."""
+    packed = sorted(Path("/boot").glob("xen-4.*-amd64.gz"))
+    if not packed:
+        raise LabError("no Xen in /boot: install the packages listed in tests/vm/packages (make deps)")
+    return _derived(packed[-1], Path(cache) / packed[-1].stem, gzip.decompress)
+
+
+def plain_kernel(version, cache):
+    """The kernel unpacked from its bzImage: an emulated processor would need seconds for that.
+
+    It stays a bzImage where the compression is not one that the standard library knows."""
+    packed = Path(f"/boot/vmlinuz-{version}")
+    if not packed.exists():
+        raise LabError(f"{packed}: no such kernel")
+    return _derived(packed, Path(cache) / f"vmlinux-{version}", _payload)
+
+
+def _derived(source, target, convert):
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        data = convert(source.read_bytes())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        partial.write_bytes(data)
+        partial.rename(target)
+    return target
+
+
+def _payload(image):
+    # The x86 boot protocol: setup_sects at 0x1f1, payload_offset and payload_length at 0x248.
+    start, = struct.unpack_from("<I", image, 0x248)
+    start += (image[0x1F1] + 1) * 512
+    payload = image[start:]
+    if payload.startswith(b"\xfd7zXZ"):
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(31).decompress(payload)
+    return image
+
+
+def _die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: even a killed runner leaves no QEMU
+
+
+class Qemu:
+    """One emulated machine. Its console goes to a file, or to the person's terminal."""
+
+    def __init__(self, out, images, xen, dom0_kernel, dom0_image, memory, processors, dom0_memory, dom0_vcpus, cpu,
+                 dom0_arguments="", terminal=False):
+        self.socket = out / "agent.sock"
+        self.socket.unlink(missing_ok=True)
+        self.console = out / "console-dom0.log"
+        program = shutil.which("qemu-system-x86_64")
+        if not program:
+            raise LabError("no qemu-system-x86_64: install the packages listed in tests/vm/packages (make deps)")
+        xen_arguments = (f"console=com1 com1=115200,8n1 dom0_mem={dom0_memory}M,max:{dom0_memory}M "
+                         f"dom0_max_vcpus={dom0_vcpus} noreboot loglvl=all guest_loglvl=all conring_size=4M")
+        linux_arguments = f"console=hvc0 log_buf_len=4M {dom0_arguments}"
+        command = [program, "-accel", "tcg,thread=multi,tb-size=1024", "-smp", str(processors), "-m", str(memory),
+                   "-cpu", cpu, "-display", "none", "-no-reboot", "-nic", "none", "-no-user-config",
+                   "-kernel", str(xen), "-append", xen_arguments,
+                   "-initrd", f"{dom0_kernel} {linux_arguments},{dom0_image}",
+                   "-chardev", f"socket,id=agent,path={self.socket},server=on,wait=off",
+                   "-fsdev", f"local,id=images,path={images},security_model=none,readonly=on",
+                   "-device", "virtio-9p-pci,fsdev=images,mount_tag=images",
+                   "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=xlab"]
+        if terminal:
+            command += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={self.console}",
+                        "-serial", "chardev:console", "-mon", "chardev=console"]
+        else:
+            command += ["-monitor", "none", "-serial", f"file:{self.console}"]
+        self.log = open(out / "qemu.log", "wb")
+        self.log.write((" ".join(command) + "\n").encode())
+        self.log.flush()
+        self.process = subprocess.Popen(command, stdin=None if terminal else subprocess.DEVNULL,
+                                        stdout=None if terminal else self.log, stderr=self.log,
+                                        preexec_fn=_die_with_parent, start_new_session=not terminal)
+
+    def check(self):
+        if self.process.poll() is not None:
+            raise LabError(f"the emulated machine ended (QEMU's exit status {self.process.returncode}); "
+                           f"see {self.console}")
+        text = self.console_text()
+        if "Kernel panic" in text or "Hardware Dom0 crashed" in text or "Panic on CPU" in text:
+            lines = [line for line in text.splitlines() if "anic" in line or "crashed" in line]
+            raise LabError(f"the emulated machine crashed: {lines[0].strip() if lines else '?'}; see {self.console}")
+
+    def console_text(self):
+        try:
+            return self.console.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.log.close()
+        self.socket.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// cmd_stat.cpp - the module's counters, once or again and again with what was added meanwhile.
+#include <chrono>
+#include <map>
+#include <memory>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "command.h"
+#include "front_proc.h"
+
+namespace xway {
+
+namespace {
+
+struct Options {
+    unsigned watch_s = 0;
+    unsigned count = 0;
+};
+
+Result<Counters> read_counters(const Common &common) {
+    auto text = common.host().front("stat");
+    if (!text)
+        return text.error();
+    auto counters = parse_front_stat(*text);
+    if (!counters)
+        return Error{"/proc/xway_front/stat: " + counters.error().what, counters.error().remedy};
+    return counters;
+}
+
+Result<int> once(const Common &common) {
+    auto counters = read_counters(common);
+    if (!counters)
+        return counters.error();
+    std::vector<std::pair<std::string, Cell>> fields(counters->begin(), counters->end());
+    fmt::print("{}", text_of_fields(fields, common.format));
+    return kDone;
+}
+
+Result<int> watch(const Options &options, const Common &common) {
+    std::map<std::string, std::uint64_t> before;
+    for (unsigned round = 0; options.count == 0 || round < options.count; ++round) {
+        if (round > 0)
+            std::this_thread::sleep_for(std::chrono::seconds(options.watch_s));
+        auto counters = read_counters(common);
+        if (!counters)
+            return counters.error();
+        Table table({{"name", "COUNTER"}, {"value", "VALUE", true}, {"added", "ADDED", true}});
+        for (const auto &[name, value] : *counters) {
+            const auto old = before.find(name);
+            table.add(
+                {name, value,
+                 old == before.end() || value < old->second ? Cell() : Cell(value - old->second)});
+        }
+        if (round > 0 && !common.format.json)
+            fmt::print("\n");
+        table.print(common.format);
+        std::fflush(stdout);
+        before = {counters->begin(), counters->end()};
+    }
+    return kDone;
+}
+
+} // namespace
+
+Action declare_stat(CLI::App &app, const Common &common) {
+    auto options = std::make_shared<Options>();
+    app.add_option("--watch", options->watch_s, "again every so many seconds")
+        ->check(CLI::Range(1u, 86400u));
+    app.add_option("--count", options->count, "with --watch: so many times, then end");
+    return [options, &common] {
+        return options->watch_s > 0 ? watch(*options, common) : once(common);
+    };
+}
+
+} // namespace xway
