@@ -29,6 +29,11 @@ void xway_listener_add(struct sock *sk)
 		return;
 	listener->sk = sk;
 	spin_lock_bh(&xway_listeners_lock);
+	if (READ_ONCE(xway_leaving)) {
+		spin_unlock_bh(&xway_listeners_lock);
+		kfree(listener);
+		return;
+	}
 	list_add_tail(&listener->list, &xway_listeners);
 	WRITE_ONCE(sk->sk_socket->ops, &overlay->listen_ops);
 	spin_unlock_bh(&xway_listeners_lock);
@@ -92,10 +97,12 @@ static void xway_accepted(struct socket *newsock, const struct xway_overlay *ove
 
 	/* It was given the listener's operations. */
 	WRITE_ONCE(newsock->ops, overlay->base_ops);
-	if (!xway_peers_any() || READ_ONCE(xway_leaving))
+	if (!xway_peers_any() || !READ_ONCE(xway_param_enable) || READ_ONCE(xway_leaving))
 		return;
 	lock_sock(sk);
-	if (xway_sock_overlay(sk) != overlay || tcp_sk(sk)->syn_fastopen)
+	/* Unloading waits for us only from here on if we have armed nothing before it looked. */
+	if (READ_ONCE(xway_leaving) || xway_sock_overlay(sk) != overlay ||
+	    tcp_sk(sk)->syn_fastopen)
 		goto out_unlock;
 	peer = xway_peer_of_sock(sk);
 	if (!peer && !xway_conn_hello_waits(sk))

@@ -6,6 +6,8 @@
 
 #include <linux/hashtable.h>
 #include <linux/jhash.h>
+#include <linux/net.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 
 #include "peer.h"
@@ -31,6 +33,7 @@ struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *over
 	spin_lock_init(&conn->lock);
 	mutex_init(&conn->tx_mutex);
 	mutex_init(&conn->rx_mutex);
+	timer_setup(&conn->nudge, xway_tx_nudge, 0);
 	INIT_WORK(&conn->work, xway_conn_work);
 	INIT_HLIST_NODE(&conn->tuple_node);
 	conn->sk = sk;
@@ -132,10 +135,13 @@ void xway_conn_wake(struct xway_conn *conn)
 
 static u32 xway_tuple_hash(const struct xway_tuple *tuple)
 {
-	/* ISNs are as random as a seed would be, and known to the two ends alone. */
+	static u32 seed;
+
+	/* A HELLO's fields are its sender's choice. */
+	net_get_random_once(&seed, sizeof(seed));
 	return jhash_3words(tuple->client_isn, tuple->server_isn,
 			    (__force u32)tuple->client_port << 16 |
-			    (__force u32)tuple->server_port, 0);
+			    (__force u32)tuple->server_port, seed);
 }
 
 static bool xway_tuple_equal(const struct xway_tuple *a, const struct xway_tuple *b)
@@ -270,7 +276,7 @@ void xway_conn_on_hello(struct xway_link *link, const struct xway_msg *msg)
 			xway_conn_accept_hello(conn, link, msg);
 			goto out;
 		}
-	hello = &link->hello[index];
+	hello = &link->hello[array_index_nospec(index, link->hellos)];
 	if (!hlist_unhashed(&hello->node))
 		xway_hello_forget(hello);
 	hello->msg = *msg;

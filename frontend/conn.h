@@ -93,6 +93,7 @@ struct xway_conn {
 	struct xway_tx		tx;
 	u32			ring[XWAY_MARKS];	/* tx_mutex: rings to free, by mark; 0: none */
 	u32			ring_until[XWAY_MARKS];	/* tx_mutex: the epoch that ends their use */
+	struct timer_list	nudge;		/* see xway_tx_nudge() */
 	bool			flip_tcp;	/* tx_mutex: the debug knob wants TCP now */
 	unsigned long		flip_at;	/* tx_mutex: jiffies of its next whim */
 
@@ -181,6 +182,7 @@ void xway_tx_leave_ring(struct xway_conn *conn);
 bool xway_tx_refresh(struct xway_conn *conn);
 /* tx_mutex held: free rings that are behind us. @all: the attachment is over. */
 void xway_tx_free_rings(struct xway_conn *conn, bool all);
+void xway_tx_nudge(struct timer_list *timer);
 bool xway_tx_has_room(struct xway_conn *conn);
 u32 xway_tx_unread(struct xway_conn *conn);
 /* Wait at most @timeout jiffies until the peer has taken all; jiffies left. Not under any lock. */
@@ -190,6 +192,8 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 		    int flags);
 /* Bytes that a program could read now, TCP's included. Any context but hard irq. */
 u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk);
+/* The next byte is the urgent one: a receive that has something ends here. */
+bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk);
 /* Ring bytes alone, whatever rail the receiver is on. */
 u32 xway_rx_ring_unread(struct xway_conn *conn);
 /* Ask the peer to wake us for its next byte. True if it has sent since the receiver looked. */

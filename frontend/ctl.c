@@ -185,7 +185,7 @@ void xway_ctl_tasklet(struct tasklet_struct *tasklet)
 {
 	struct xway_link *link = from_tasklet(link, tasklet, tasklet);
 	unsigned int eoi = XEN_EOI_FLAG_SPURIOUS;
-	int taken;
+	int taken, budget = XWAY_CTL_BUDGET;
 
 	switch (READ_ONCE(link->state)) {
 	case XWAY_LINK_DOWN:
@@ -208,7 +208,9 @@ void xway_ctl_tasklet(struct tasklet_struct *tasklet)
 				return;
 			if (taken)
 				eoi = 0;
-			if (taken == XWAY_CTL_BUDGET) {
+			/* A turn costs at least one: a peer that only pretends gains nothing. */
+			budget -= max(taken, 1);
+			if (budget <= 0) {
 				tasklet_schedule(&link->tasklet);
 				return;
 			}

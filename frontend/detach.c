@@ -14,6 +14,7 @@
 /* Both mutexes held: look at neither region for this connection again. */
 static void xway_conn_unattach(struct xway_conn *conn)
 {
+	del_timer_sync(&conn->nudge);	/* set again by senders that see `attached` alone */
 	xway_tx_free_rings(conn, true);
 	spin_lock_bh(&conn->lock);
 	smp_store_release(&conn->attached, false);

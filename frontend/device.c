@@ -15,6 +15,7 @@
 static struct xenbus_device *xway_dev;	/* written by probe and remove, with the work idle */
 static struct xenbus_watch xway_peer_watch;
 static struct xenbus_watch xway_link_watch;
+static bool xway_removing;		/* written by probe and remove: make no new link */
 static u64 xway_instance;		/* xway_wq; 0: not connected */
 static domid_t xway_domid;		/* xway_wq */
 
@@ -95,7 +96,7 @@ static void xway_sync(struct work_struct *work)
 {
 	struct xenbus_device *dev = READ_ONCE(xway_dev);
 
-	if (!dev || READ_ONCE(xway_leaving))
+	if (!dev || READ_ONCE(xway_removing))
 		return;
 	switch (xenbus_read_driver_state(dev->otherend)) {
 	case XenbusStateInitWait:
@@ -148,6 +149,7 @@ static int xway_probe(struct xenbus_device *dev, const struct xenbus_device_id *
 		goto err_unwatch;
 	/* After an earlier life: the broker draws a new instance. */
 	xenbus_switch_state(dev, XenbusStateInitialising);
+	WRITE_ONCE(xway_removing, false);
 	WRITE_ONCE(xway_dev, dev);
 	xway_device_sync();
 	return 0;
@@ -168,6 +170,7 @@ static void xway_remove(struct xenbus_device *dev)
 	struct work_struct stop;
 	unsigned int ms;
 
+	WRITE_ONCE(xway_removing, true);
 	xway_unwatch(&xway_link_watch);
 	xway_unwatch(&xway_peer_watch);
 	cancel_work_sync(&xway_sync_work);

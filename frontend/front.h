@@ -22,6 +22,7 @@
 	X(hellos_sent) X(hellos_received) X(declines_sent) X(declines_received)		\
 	X(links_up) X(links_down) X(links_broken)					\
 	X(events) X(events_spurious) X(kicks) X(msgs_sent) X(msgs_received) X(wakes_sent)	\
+	X(nudges)									\
 	X(switches_to_ring) X(switches_to_tcp)						\
 	X(tx_ring_calls) X(rx_ring_calls) X(tx_ring_bytes) X(rx_ring_bytes)		\
 	X(tx_tcp_bytes) X(rx_tcp_bytes) X(rx_private_bytes)				\

@@ -311,7 +311,10 @@ static void xway_link_down(struct xway_link *link)
 {
 	unsigned int i;
 
+	/* Senders look at the state under the lock: after this none kicks, or looks at a region. */
+	spin_lock_bh(&link->lock);
 	smp_store_release(&link->state, XWAY_LINK_DOWN);
+	spin_unlock_bh(&link->lock);
 	if (link->irq)
 		unbind_from_irqhandler(link->irq, link);
 	tasklet_kill(&link->tasklet);
@@ -319,9 +322,6 @@ static void xway_link_down(struct xway_link *link)
 	xway_device_offer(link->domid, NULL);
 	xway_conns_forget_hellos(link);
 	xway_ctl_late_free(link);
-	/* Senders saw the state under the lock; after this nobody looks at either region. */
-	spin_lock_bh(&link->lock);
-	spin_unlock_bh(&link->lock);
 	xway_view_region_unmap(&link->view);
 	xway_region_destroy(&link->region);
 	for (i = 0; i < link->slots; i++)

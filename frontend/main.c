@@ -41,6 +41,7 @@ static int __init xway_front_init(void)
 
 err_arm:
 	WRITE_ONCE(xway_leaving, true);
+	xway_listeners_exit();
 	xway_arm_exit();
 err_proc:
 	xway_proc_exit();
@@ -54,6 +55,7 @@ err_wq:
 static void __exit xway_front_exit(void)
 {
 	WRITE_ONCE(xway_leaving, true);
+	xway_listeners_exit();		/* while the tracepoint still tells of those that close */
 	xway_arm_exit();
 	xway_device_unregister();	/* links go down: connections are on TCP after this */
 	xway_sock_exit();

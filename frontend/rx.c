@@ -139,6 +139,14 @@ static void xway_rx_publish(struct xway_conn *conn, u32 old)
 	}
 }
 
+/* Pollers copy the state under the lock: they must not see half of a change. rx_mutex held. */
+static void xway_rx_commit(struct xway_conn *conn, const struct xway_rx *rx)
+{
+	spin_lock_bh(&conn->lock);
+	conn->rx = *rx;
+	spin_unlock_bh(&conn->lock);
+}
+
 /* A piece of the ring, or of the private copy, that starts at @index. */
 static const void *xway_rx_piece(struct xway_conn *conn, u32 ring, u32 index, u32 want, u32 *len)
 {
@@ -202,22 +210,36 @@ static void xway_rx_drop_private(struct xway_conn *conn)
 		xway_conn_hello(conn);
 }
 
+/*
+ * The sender's position is impossible. While the link is up the peer has lied. Without one, or if
+ * something took TCP's bytes behind our back, only this connection has lost its place.
+ */
+static int xway_rx_bad(struct xway_conn *conn)
+{
+	if (conn->attached && !conn->private)
+		xway_link_violation(conn->link, "it published an impossible position");
+	return -ECONNRESET;
+}
+
 /* Take what there is, at most @want bytes. 0: nothing just now. rx_mutex held. */
 static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want,
 			int flags)
 {
 	struct xway_rx_step step;
 	struct xway_view view;
+	struct xway_rx rx;
 	unsigned int turn;
-	u32 seq, end, old = conn->rx.cons;
+	u32 seq, end, old;
 	int n;
 
 	xway_rx_drop_private(conn);
+	rx = conn->rx;
+	old = rx.cons;
 	for (turn = 0; turn <= XWAY_MARKS; turn++) {
 		xway_rx_tcp_span(sk, &seq, &end);
 		xway_rx_view(conn, &view);
 		conn->rx_seen = view.prod;
-		step = xway_rx_next(&conn->rx, &view, seq, end, xway_rx_arena_pages(conn));
+		step = xway_rx_next(&rx, &view, seq, end, xway_rx_arena_pages(conn));
 		switch (step.op) {
 		case XWAY_RX_WAIT:
 			return 0;
@@ -225,20 +247,21 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 			return xway_rx_tcp(conn, sk, msg, min_t(size_t, want, step.len), flags);
 		case XWAY_RX_RING:
 			step.len = min3((size_t)step.len, want, (size_t)XWAY_RX_CHUNK);
-			n = xway_rx_copy(conn, &conn->rx, msg, step.len, flags);
+			n = xway_rx_copy(conn, &rx, msg, step.len, flags);
 			if (n <= 0)
 				return n;
-			xway_rx_took(&conn->rx, n);
+			xway_rx_took(&rx, n);
+			xway_rx_commit(conn, &rx);
 			xway_rx_publish(conn, old);
 			conn->rx_ring += n;
 			xway_stat_add(rx_ring_bytes, n);
 			return n;
 		case XWAY_RX_SWITCHED:
+			xway_rx_commit(conn, &rx);
 			xway_rx_publish(conn, old);
 			break;
 		case XWAY_RX_BAD:
-			xway_link_violation(conn->link, "it published an impossible position");
-			return 0;
+			return xway_rx_bad(conn);
 		}
 	}
 	return 0;
@@ -288,6 +311,15 @@ static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *
 
 /* ---- waiting ------------------------------------------------------------------------------ */
 
+bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	/* TCP cannot know of ring bytes before the mark; none can come after it. */
+	return READ_ONCE(tp->urg_data) && tp->urg_seq == READ_ONCE(tp->copied_seq) &&
+	       !xway_rx_ring_unread(conn);
+}
+
 /* Can nothing come any more? If so, *@err is what recvmsg returns, in TCP's order of checks. */
 static bool xway_rx_ended(struct sock *sk, int *err)
 {
@@ -312,6 +344,7 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 			u32 have)
 {
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	long slice, left;
 	int unused;
 
 	if (!*timeo) {
@@ -330,7 +363,10 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	    !xway_sock_must_restart(sk, partial)) {
 		mutex_unlock(&conn->rx_mutex);
 		xway_stat_inc(sleeps_rx);
-		*timeo = wait_woken(&wait, TASK_INTERRUPTIBLE, *timeo);
+		slice = xway_sock_slice(sk, *timeo);
+		left = wait_woken(&wait, TASK_INTERRUPTIBLE, slice);
+		if (*timeo != MAX_SCHEDULE_TIMEOUT)
+			*timeo -= slice - left;
 		mutex_lock(&conn->rx_mutex);
 	}
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
@@ -382,8 +418,11 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			done += n;
 		if (n < 0 || (len && done >= len))
 			break;
-		if (n > 0 && !(flags & MSG_PEEK))
+		if (n > 0 && !(flags & MSG_PEEK)) {
+			if (xway_rx_at_urgent(conn, sk))
+				break;
 			continue;
+		}
 		n = 0;
 		if (done >= target || (done && ended))
 			break;
@@ -408,16 +447,25 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 
 /* ---- leaving a link ----------------------------------------------------------------------- */
 
-/* Ring bytes from @rx on to the end of @view, copied to @data. rx walks along. */
-static int xway_rx_copy_rest(struct xway_conn *conn, struct xway_rx *rx,
+/*
+ * Ring bytes from @rx on to the end of @view, copied to @data. rx walks along. Checks all that a
+ * receiver of the copy relies on.
+ */
+static int xway_rx_copy_rest(struct xway_conn *conn, const struct sock *sk, struct xway_rx *rx,
 			     const struct xway_view *view, u8 *data)
 {
 	struct xway_rx_step step;
-	u32 seq, len;
+	u32 seq, end, at, len;
 
+	xway_rx_tcp_span(sk, &seq, &end);
 	while (rx->epoch != view->epoch) {
-		/* As if TCP had come as far as the mark: its bytes stay in TCP's own queue. */
-		seq = view->mark[rx->epoch % XWAY_MARKS].at;
+		if (xway_rx_rail(rx) == XWAY_RAIL_TCP) {
+			/* As if TCP had come as far as the mark: its bytes stay in its queue. */
+			at = view->mark[rx->epoch % XWAY_MARKS].at;
+			if ((s32)(at - seq) < 0)
+				return -EPROTO;
+			seq = at;
+		}
 		step = xway_rx_next(rx, view, seq, seq, xway_link_rx_arena_pages(conn->link));
 		if (step.op == XWAY_RX_SWITCHED)
 			continue;
@@ -436,7 +484,7 @@ static int xway_rx_copy_rest(struct xway_conn *conn, struct xway_rx *rx,
 	return 0;
 }
 
-int xway_rx_privatise(struct xway_conn *conn)
+static int __xway_rx_privatise(struct xway_conn *conn, const struct sock *sk)
 {
 	struct xway_private *private;
 	struct xway_rx rx = conn->rx;
@@ -444,8 +492,6 @@ int xway_rx_privatise(struct xway_conn *conn)
 	u32 size;
 	int err;
 
-	if (!conn->attached || conn->private)
-		return 0;
 	xway_view_read(&view, conn->peer_slot);
 	if (view.epoch & 1)
 		return -EAGAIN;		/* still on a ring */
@@ -462,7 +508,7 @@ int xway_rx_privatise(struct xway_conn *conn)
 		return -ENOMEM;
 	private->view = view;
 	private->start = rx.cons;
-	err = xway_rx_copy_rest(conn, &rx, &view, private->data);
+	err = xway_rx_copy_rest(conn, sk, &rx, &view, private->data);
 	if (!err && rx.cons != view.prod)
 		err = -EPROTO;
 	if (err) {
@@ -478,4 +524,23 @@ int xway_rx_privatise(struct xway_conn *conn)
 	conn->private = private;
 	spin_unlock_bh(&conn->lock);
 	return 0;
+}
+
+int xway_rx_privatise(struct xway_conn *conn)
+{
+	struct sock *sk;
+	int err;
+
+	if (!conn->attached || conn->private)
+		return 0;
+	spin_lock_bh(&conn->lock);
+	sk = conn->sk;
+	if (sk)
+		sock_hold(sk);
+	spin_unlock_bh(&conn->lock);
+	if (!sk)
+		return 0;		/* nobody will read it */
+	err = __xway_rx_privatise(conn, sk);
+	sock_put(sk);
+	return err;
 }

@@ -82,10 +82,19 @@ struct xway_conn *xway_sock_disarm(struct sock *sk)
 	return conn;
 }
 
+static bool xway_sock_given_back(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_prot) == xway_sock_family(sk)->base_prot;
+}
+
 bool xway_sock_must_restart(const struct sock *sk, bool partial)
 {
-	return READ_ONCE(sk->sk_prot) == xway_sock_family(sk)->base_prot &&
-	       (!partial || READ_ONCE(xway_leaving_hard));
+	return xway_sock_given_back(sk) && (!partial || READ_ONCE(xway_leaving_hard));
+}
+
+long xway_sock_slice(const struct sock *sk, long timeo)
+{
+	return xway_sock_given_back(sk) ? min_t(long, timeo, HZ / 50 + 1) : timeo;
 }
 
 int xway_sock_restart(void)
@@ -139,14 +148,16 @@ static int xway_sock_sendpage(struct sock *sk, struct page *page, int offset, si
 }
 #endif
 
-/* Bytes, as SIOCINQ and SIOCOUTQ count them; negative: not one of ours. */
-static int xway_sock_ioctl_bytes(struct sock *sk, int cmd)
+/* What SIOCINQ, SIOCOUTQ and SIOCATMARK answer; negative: not one of ours. */
+static int xway_sock_ioctl_answer(struct sock *sk, int cmd)
 {
 	struct xway_conn *conn = xway_conn_of(sk);
 	int n = -1;
 
 	if (conn && cmd == SIOCINQ) {
 		n = xway_rx_readable(conn, sk);
+	} else if (conn && cmd == SIOCATMARK) {
+		n = xway_rx_at_urgent(conn, sk);
 	} else if (conn && cmd == SIOCOUTQ &&
 		   !((1 << sk->sk_state) & (TCPF_SYN_SENT | TCPF_SYN_RECV))) {
 		n = READ_ONCE(tcp_sk(sk)->write_seq) - READ_ONCE(tcp_sk(sk)->snd_una);
@@ -166,7 +177,7 @@ static int xway_sock_ioctl(struct sock *sk, int cmd, unsigned long arg)
 #endif
 {
 	int idx = srcu_read_lock(&xway_srcu);
-	int n = xway_sock_ioctl_bytes(sk, cmd);
+	int n = xway_sock_ioctl_answer(sk, cmd);
 	int err = 0;
 
 #if XWAY_IOCTL_KERNEL_ARG
@@ -198,6 +209,20 @@ static int xway_sock_setsockopt(struct sock *sk, int level, int optname, sockptr
 	}
 	err = xway_sock_family(sk)->base_prot->setsockopt(sk, level, optname, optval, optlen);
 	xway_conn_put(conn);
+	srcu_read_unlock(&xway_srcu, idx);
+	return err;
+}
+
+static int xway_sock_getsockopt(struct sock *sk, int level, int optname, char __user *optval,
+				int __user *optlen)
+{
+	int idx, err;
+
+	/* Maps or copies TCP's queue alone, past our marks. Programs have a way without it. */
+	if (level == SOL_TCP && optname == TCP_ZEROCOPY_RECEIVE)
+		return -EOPNOTSUPP;
+	idx = srcu_read_lock(&xway_srcu);
+	err = xway_sock_family(sk)->base_prot->getsockopt(sk, level, optname, optval, optlen);
 	srcu_read_unlock(&xway_srcu, idx);
 	return err;
 }
@@ -348,6 +373,7 @@ static struct xway_overlay *xway_overlay_new(int family)
 	overlay->prot.recvmsg = xway_sock_recvmsg;
 	overlay->prot.ioctl = xway_sock_ioctl;
 	overlay->prot.setsockopt = xway_sock_setsockopt;
+	overlay->prot.getsockopt = xway_sock_getsockopt;
 	overlay->prot.sock_is_readable = xway_sock_is_readable;
 	overlay->prot.stream_memory_free = xway_sock_memory_free;
 #if XWAY_HAVE_SENDPAGE
@@ -379,6 +405,7 @@ static void xway_overlay_retire(struct xway_overlay *overlay)
 	overlay->prot.recvmsg = overlay->base_prot->recvmsg;
 	overlay->prot.ioctl = overlay->base_prot->ioctl;
 	overlay->prot.setsockopt = overlay->base_prot->setsockopt;
+	overlay->prot.getsockopt = overlay->base_prot->getsockopt;
 	overlay->prot.sock_is_readable = overlay->base_prot->sock_is_readable;
 	overlay->prot.stream_memory_free = overlay->base_prot->stream_memory_free;
 #if XWAY_HAVE_SENDPAGE
@@ -398,6 +425,20 @@ int xway_sock_init(void)
 	/* A guest without IPv6 has no sockets that would need it. */
 	xway_overlay_v6 = xway_overlay_new(AF_INET6);
 	return 0;
+}
+
+static void xway_sock_count(struct xway_conn *conn, void *arg)
+{
+	++*(unsigned int *)arg;
+}
+
+/* Is any connection left? Once no socket has one, only programs inside our functions hold them. */
+static bool xway_sock_busy(void)
+{
+	unsigned int n = 0;
+
+	xway_conns_each(xway_sock_count, &n);
+	return n;
 }
 
 struct xway_sock_pick {
@@ -445,7 +486,6 @@ void xway_sock_exit(void)
 	unsigned long deadline = jiffies + msecs_to_jiffies(XWAY_LEAVE_MS);
 	struct xway_sock_pick pick;
 
-	xway_listeners_exit();
 	do {
 		pick = (struct xway_sock_pick){ };
 		xway_conns_each(xway_sock_pick_one, &pick);
@@ -459,6 +499,13 @@ void xway_sock_exit(void)
 
 	xway_overlay_retire(xway_overlay_v4);
 	xway_overlay_retire(xway_overlay_v6);
+	/*
+	 * A program that has moved a part of its bytes may finish on TCP until the deadline; then
+	 * it gets a short count. Sleepers whose socket is given back look at this often.
+	 */
+	while (xway_sock_busy() && time_before(jiffies, deadline))
+		msleep(10);
+	WRITE_ONCE(xway_leaving_hard, true);
 	/* Callbacks in soft interrupts; sleepers; and those between the two and the tables. */
 	synchronize_rcu();
 	synchronize_srcu(&xway_srcu);

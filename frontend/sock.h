@@ -54,6 +54,8 @@ struct xway_conn *xway_sock_disarm(struct sock *sk);
 
 /* Has @sk been taken off the overlay while we slept? @partial: bytes have been moved already. */
 bool xway_sock_must_restart(const struct sock *sk, bool partial);
+/* How long to sleep at most: a socket that was given back has nobody left to wake its sleepers. */
+long xway_sock_slice(const struct sock *sk, long timeo);
 /* Leave the system call and come back through the socket's present functions. */
 int xway_sock_restart(void);
 

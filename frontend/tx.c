@@ -4,11 +4,13 @@
  */
 #include <linux/random.h>
 #include <linux/sched/signal.h>
+#include <linux/timer.h>
 #include <linux/uio.h>
 
 #include "conn.h"
 #include "sock.h"
 
+#define XWAY_TX_NUDGE	(HZ / 50 + 1)	/* jiffies until bytes that lie unread are pointed out */
 #define XWAY_TX_CHUNK	16384	/* bytes published at once, so that the reader can begin */
 
 /* ---- rings -------------------------------------------------------------------------------- */
@@ -143,7 +145,25 @@ static void xway_tx_publish(struct xway_conn *conn, u32 old)
 	if (xway_need_event(xway_load(&conn->peer_slot->data_event), conn->tx.prod, old)) {
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
 		xway_stat_inc(wakes_sent);
+	} else if (!timer_pending(&conn->nudge)) {
+		mod_timer(&conn->nudge, jiffies + XWAY_TX_NUDGE);
 	}
+}
+
+/*
+ * Bytes that nobody has asked to be woken for still lie there. The reader may have come to want a
+ * signal (O_ASYNC) after its last read, of which no protocol is told; so it is woken once.
+ */
+void xway_tx_nudge(struct timer_list *timer)
+{
+	struct xway_conn *conn = from_timer(conn, timer, nudge);
+
+	spin_lock_bh(&conn->lock);
+	if (conn->attached && xway_load(&conn->peer_slot->cons) != READ_ONCE(conn->tx.prod)) {
+		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
+		xway_stat_inc(nudges);
+	}
+	spin_unlock_bh(&conn->lock);
 }
 
 /* Copy at most @want bytes into the ring's free room. Bytes copied, 0: no room, or -EFAULT. */
@@ -266,6 +286,7 @@ static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	if (!ready && xway_tx_may_send(sk) && !xway_sock_must_restart(sk, partial)) {
 		long left;
 
+		limit = xway_sock_slice(sk, limit);
 		mutex_unlock(&conn->tx_mutex);
 		xway_stat_inc(sleeps_tx);
 		left = wait_woken(&wait, TASK_INTERRUPTIBLE, limit);

@@ -57,7 +57,8 @@ void dawdle(uint32_t& seed) {
     if ((seed >> 24) == 0)
         std::this_thread::yield();
     else
-        for (uint32_t spin = seed >> 27; spin; spin--) std::atomic_signal_fence(std::memory_order_seq_cst);
+        for (uint32_t spin = seed >> 27; spin; spin--)
+            std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 bool send_all(Pair& pair, uint32_t first, uint32_t count, uint32_t size) {
@@ -67,9 +68,11 @@ bool send_all(Pair& pair, uint32_t first, uint32_t count, uint32_t size) {
         if (prod - cons == size) {
             xway_store(&pair.sender.room_event, cons);
             xway_mb();
-            if (xway_load_acquire(&pair.receiver.cons) != cons) continue;
+            if (xway_load_acquire(&pair.receiver.cons) != cons)
+                continue;
             pair.sleeps++;
-            if (!pair.room.wait()) return false;
+            if (!pair.room.wait())
+                return false;
             continue;
         }
         uint32_t old = prod++;
@@ -91,9 +94,11 @@ bool take_all(Pair& pair, uint32_t first, uint32_t count) {
         if (prod == cons) {
             xway_store(&pair.receiver.data_event, prod);
             xway_mb();
-            if (xway_load_acquire(&pair.sender.prod) != prod) continue;
+            if (xway_load_acquire(&pair.sender.prod) != prod)
+                continue;
             pair.sleeps++;
-            if (!pair.data.wait()) return false;
+            if (!pair.data.wait())
+                return false;
             continue;
         }
         uint32_t old = cons++;
@@ -149,8 +154,7 @@ struct WakeRules {
     uint32_t bytes = 4;
 };
 
-void sender_next(const WakeState& s, const WakeRules& rules,
-                 std::vector<Step<WakeState>>& steps) {
+void sender_next(const WakeState& s, const WakeRules& rules, std::vector<Step<WakeState>>& steps) {
     WakeState n = s;
     if (s.prod_waits) {
         n.prod = s.prod_buffer;
@@ -165,7 +169,8 @@ void sender_next(const WakeState& s, const WakeRules& rules,
         n.sender_at = 1;
         steps.push_back({"s.prod", n});
     } else if (s.sender_at == 1 && !(rules.sender_fence && s.prod_waits)) {
-        if (xway_need_event(s.event, s.sent, s.sent - 1)) n.rung++;
+        if (xway_need_event(s.event, s.sent, s.sent - 1))
+            n.rung++;
         n.sender_at = 0;
         steps.push_back({"s.look", n});
     }
@@ -193,13 +198,15 @@ void receiver_next(const WakeState& s, const WakeRules& rules,
         }
         break;
     case 1:
-        if (rules.receiver_fence && s.event_waits) break;
+        if (rules.receiver_fence && s.event_waits)
+            break;
         n.asleep = !rules.second_look || s.prod == s.seen;
         n.receiver_at = n.asleep ? 2 : 0;
         steps.push_back({"r.look", n});
         break;
     case 2:
-        if (!s.rung) break;
+        if (!s.rung)
+            break;
         n.rung = n.asleep = n.receiver_at = 0;
         steps.push_back({"r.woken", n});
         break;

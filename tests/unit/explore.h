@@ -2,8 +2,9 @@
 /*
  * explore.h - every interleaving of a small concurrent system, depth first.
  *
- * A system is a State (plain and without padding: it is compared by its bytes) and a function that lists what can happen next, one atomic step each. Memory is sequentially
- * consistent here, unless the State itself holds a store buffer.
+ * A system is a State (plain and without padding: it is compared by its bytes) and a function that
+ * lists what can happen next, one atomic step each. Memory is sequentially consistent here, unless
+ * the State itself holds a store buffer.
  */
 #pragma once
 
@@ -32,7 +33,7 @@ struct Exploration {
 
 template <typename State>
 class Explorer {
-  public:
+public:
     static_assert(std::has_unique_object_representations_v<State>);
 
     using Steps = std::vector<Step<State>>;
@@ -54,15 +55,17 @@ class Explorer {
                 continue;
             }
             Step<State> step = top.steps[top.at++];
-            if (seen_.contains(hash(step.after))) continue;
-            if (result.states == most_states) return result;
+            if (seen_.contains(hash(step.after)))
+                continue;
+            if (result.states == most_states)
+                return result;
             enter(path, step.name, step.after, result);
         }
         result.complete = result.violation.empty();
         return result;
     }
 
-  private:
+private:
     struct Frame {
         const char* name;
         Steps steps;
@@ -89,7 +92,8 @@ class Explorer {
         path.push_back({name, {}});
         if (const char* wrong = check_(state)) {
             result.violation = std::string(wrong) + ":";
-            for (const Frame& frame : path) result.violation += std::string(" ") + frame.name;
+            for (const Frame& frame : path)
+                result.violation += std::string(" ") + frame.name;
             return;
         }
         next_(state, path.back().steps);

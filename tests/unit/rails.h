@@ -26,7 +26,9 @@ namespace xway::test {
 
 using Rng = std::mt19937_64;
 
-inline uint32_t below(Rng& rng, uint32_t limit) { return static_cast<uint32_t>(rng() % limit); }
+inline uint32_t below(Rng& rng, uint32_t limit) {
+    return static_cast<uint32_t>(rng() % limit);
+}
 
 inline uint8_t stream_byte(uint64_t k) {
     return static_cast<uint8_t>((k * 0x9e3779b97f4a7c15u) >> 56);
@@ -34,7 +36,7 @@ inline uint8_t stream_byte(uint64_t k) {
 
 /* One producer, one consumer; the network is what the consumer lets arrive. */
 class TcpRail {
-  public:
+public:
     explicit TcpRail(uint32_t isn) : isn_(isn), bytes_(kCapacity) {}
 
     /* The sender's end. */
@@ -43,7 +45,8 @@ class TcpRail {
         uint64_t sent = sent_.load(std::memory_order_relaxed);
         size_t room = kCapacity - (sent - taken_.load(std::memory_order_acquire));
         size_t len = std::min(room, bytes.size());
-        for (size_t i = 0; i < len; i++) bytes_[(sent + i) % kCapacity] = bytes[i];
+        for (size_t i = 0; i < len; i++)
+            bytes_[(sent + i) % kCapacity] = bytes[i];
         sent_.store(sent + len, std::memory_order_release);
         return len;
     }
@@ -59,11 +62,12 @@ class TcpRail {
     }
     void take(std::span<uint8_t> bytes) {
         uint64_t taken = taken_.load(std::memory_order_relaxed);
-        for (size_t i = 0; i < bytes.size(); i++) bytes[i] = bytes_[(taken + i) % kCapacity];
+        for (size_t i = 0; i < bytes.size(); i++)
+            bytes[i] = bytes_[(taken + i) % kCapacity];
         taken_.store(taken + bytes.size(), std::memory_order_release);
     }
 
-  private:
+private:
     static constexpr size_t kCapacity = 1 << 15;
 
     const uint32_t isn_;
@@ -99,7 +103,7 @@ void for_each_span(std::vector<uint8_t>& arena, uint32_t ring, uint32_t index, u
 }
 
 class Sender {
-  public:
+public:
     /* @first: epoch and index to start from, so that runs can cross their wrap. */
     Sender(Shared& shared, uint32_t first_epoch, uint32_t first_index) : shared_(shared) {
         tx_.epoch = tx_.acked = first_epoch;
@@ -116,7 +120,8 @@ class Sender {
     void poll() {
         uint32_t cons = xway_load_acquire(&shared_.receiver_slot.cons);
         uint32_t epoch = xway_load_acquire(&shared_.receiver_slot.rx_epoch);
-        if (xway_tx_ack(&tx_, cons, epoch)) failure_ = "an honest receiver's ack was refused";
+        if (xway_tx_ack(&tx_, cons, epoch))
+            failure_ = "an honest receiver's ack was refused";
         std::erase_if(rings_, [this](const Ring& ring) {
             return static_cast<int32_t>(tx_.acked - ring.epoch) > 0; /* F-11 */
         });
@@ -129,16 +134,20 @@ class Sender {
 
     bool to_ring(uint32_t order) {
         uint32_t first;
-        if (xway_tx_rail(&tx_) != XWAY_RAIL_TCP || !find_pages(order, &first)) return false;
+        if (xway_tx_rail(&tx_) != XWAY_RAIL_TCP || !find_pages(order, &first))
+            return false;
         uint32_t ring = xway_ring_desc(first, order);
-        if (xway_tx_to_ring(&tx_, shared_.tcp.write_seq(), ring)) return false;
+        if (xway_tx_to_ring(&tx_, shared_.tcp.write_seq(), ring))
+            return false;
         rings_.push_back({tx_.epoch, first, 1u << order});
         return published();
     }
 
     bool to_tcp() {
-        if (xway_tx_rail(&tx_) != XWAY_RAIL_RING) return false;
-        if (xway_tx_to_tcp(&tx_)) failure_ = "the way back to TCP was blocked";
+        if (xway_tx_rail(&tx_) != XWAY_RAIL_RING)
+            return false;
+        if (xway_tx_to_tcp(&tx_))
+            failure_ = "the way back to TCP was blocked";
         return published();
     }
 
@@ -147,7 +156,7 @@ class Sender {
         return xway_tx_in_flight(&tx_) < XWAY_MARKS / 2 - 1 && to_tcp() && to_ring(order);
     }
 
-  private:
+private:
     struct Ring {
         uint32_t epoch, first, pages;
     };
@@ -174,7 +183,8 @@ class Sender {
         uint32_t len = std::min(want, xway_tx_room(&tx_));
         uint64_t k = sent_;
         for_each_span(shared_.arena, xway_tx_ring(&tx_), tx_.prod, len, [&](auto span) {
-            for (uint8_t& byte : span) byte = stream_byte(k++);
+            for (uint8_t& byte : span)
+                byte = stream_byte(k++);
         });
         tx_.prod += len;
         xway_slot_publish_prod(&shared_.sender_slot, &tx_);
@@ -184,7 +194,8 @@ class Sender {
 
     size_t write_tcp(uint32_t want) {
         std::vector<uint8_t> bytes(want);
-        for (size_t i = 0; i < bytes.size(); i++) bytes[i] = stream_byte(sent_ + i);
+        for (size_t i = 0; i < bytes.size(); i++)
+            bytes[i] = stream_byte(sent_ + i);
         size_t len = shared_.tcp.send(bytes);
         sent_ += len;
         return len;
@@ -198,7 +209,7 @@ class Sender {
 };
 
 class Receiver {
-  public:
+public:
     Receiver(Shared& shared, uint32_t first_epoch, uint32_t first_index) : shared_(shared) {
         rx_.epoch = first_epoch;
         rx_.cons = first_index;
@@ -236,7 +247,7 @@ class Receiver {
         return step.op;
     }
 
-  private:
+private:
     void check(std::span<const uint8_t> bytes) {
         for (uint8_t byte : bytes) {
             if (byte != stream_byte(received_) && failure_.empty())

@@ -30,7 +30,8 @@ TEST(Ring, f12_a_ring_outside_the_arena_is_refused) {
             uint32_t pages = 1u << order;
             for (int64_t first : {int64_t{0}, int64_t{arena} - pages - 1, int64_t{arena} - pages,
                                   int64_t{arena} - pages + 1, int64_t{arena}, int64_t{0xffff}}) {
-                if (first < 0 || first > 0xffff) continue;
+                if (first < 0 || first > 0xffff)
+                    continue;
                 uint32_t ring = xway_ring_desc(static_cast<uint32_t>(first), order);
                 EXPECT_EQ(xway_ring_ok(ring, arena), first + pages <= arena)
                     << "first " << first << " order " << order << " arena " << arena;

@@ -25,15 +25,15 @@ constexpr uint32_t kPages = 3;
 /* What is done in the wrong order, or not at all. */
 enum class Fault {
     kNone,
-    kEpochBeforeProd,   /* receiver */
-    kViewBeforeRcvNxt,  /* receiver */
-    kMarksBeforeEpoch,  /* receiver */
-    kOldView,           /* receiver: reads again only when it has nothing to do */
-    kConsBeforeCopy,    /* receiver */
-    kProdBeforeData,    /* sender */
-    kEpochBeforeMark,   /* sender */
-    kMarksUncounted,    /* sender: F-10 ignored */
-    kPagesReused,       /* sender: F-11 ignored */
+    kEpochBeforeProd,  /* receiver */
+    kViewBeforeRcvNxt, /* receiver */
+    kMarksBeforeEpoch, /* receiver */
+    kOldView,          /* receiver: reads again only when it has nothing to do */
+    kConsBeforeCopy,   /* receiver */
+    kProdBeforeData,   /* sender */
+    kEpochBeforeMark,  /* sender */
+    kMarksUncounted,   /* sender: F-10 ignored */
+    kPagesReused,      /* sender: F-11 ignored */
 };
 
 struct Bounds {
@@ -41,8 +41,17 @@ struct Bounds {
     Fault fault = Fault::kNone;
 };
 
-enum SenderAt : uint32_t { kIdle, kData, kProd, kMarkAt, kMarkRing, kEpoch, kAckEpoch };
-enum ReceiverAt : uint32_t { kRcvNxt, kViewProd, kViewEpoch, kViewMarks, kDecide, kCopy, kCons, kRxEpoch };
+enum SenderAt : uint32_t { kIdle, kData, kProd, kMarkAt, kMarkRing, kEpoch, kAckEpoch, kAckCons };
+enum ReceiverAt : uint32_t {
+    kRcvNxt,
+    kViewProd,
+    kViewEpoch,
+    kViewMarks,
+    kDecide,
+    kCopy,
+    kCons,
+    kRxEpoch
+};
 
 /* A ring whose pages are taken until the receiver has followed @epoch + 1 switches. */
 struct Lease {
@@ -58,7 +67,7 @@ struct State {
     uint32_t tcp_sent, tcp_arrived, tcp_taken;
 
     /* The sender's own. */
-    uint32_t sender_at, sent, loaded_cons;
+    uint32_t sender_at, sent, loaded;
     struct xway_tx tx;
     Lease lease[XWAY_MARKS];
 
@@ -81,10 +90,12 @@ bool find_ring(const State& s, const Bounds& bounds, uint32_t order, uint32_t* r
     for (uint32_t first = 0; first + (1u << order) <= kPages; first++) {
         bool free = true;
         for (const Lease& lease : s.lease) {
-            if (!lease.ring || bounds.fault == Fault::kPagesReused) continue;
+            if (!lease.ring || bounds.fault == Fault::kPagesReused)
+                continue;
             uint32_t start = xway_ring_first(lease.ring);
             uint32_t end = start + (1u << xway_ring_order(lease.ring));
-            if (first < end && start < first + (1u << order)) free = false;
+            if (first < end && start < first + (1u << order))
+                free = false;
         }
         if (free) {
             *ring = xway_ring_desc(first, order);
@@ -95,12 +106,15 @@ bool find_ring(const State& s, const Bounds& bounds, uint32_t order, uint32_t* r
 }
 
 void sender_switches(const State& s, const Bounds& bounds, Steps& steps) {
-    if (s.tx.epoch == bounds.switches) return;
+    if (s.tx.epoch == bounds.switches)
+        return;
     State n = s;
-    if (bounds.fault == Fault::kMarksUncounted) n.tx.acked = n.tx.epoch;
+    if (bounds.fault == Fault::kMarksUncounted)
+        n.tx.acked = n.tx.epoch;
     n.sender_at = bounds.fault == Fault::kEpochBeforeMark ? kEpoch : kMarkAt;
     if (xway_tx_rail(&s.tx) == XWAY_RAIL_RING) {
-        if (xway_tx_to_tcp(&n.tx)) n.wrong = 1;
+        if (xway_tx_to_tcp(&n.tx))
+            n.wrong = 1;
         n.tx.acked = s.tx.acked;
         steps.push_back({"to-tcp", n});
         return;
@@ -114,6 +128,16 @@ void sender_switches(const State& s, const Bounds& bounds, Steps& steps) {
         m.lease[s.tx.epoch % XWAY_MARKS] = {m.tx.epoch, ring};
         steps.push_back({order ? "to-ring-of-2" : "to-ring-of-1", m});
     }
+}
+
+void acknowledge(State& n, uint32_t cons, uint32_t rx_epoch) {
+    if (xway_tx_ack(&n.tx, cons, rx_epoch))
+        n.wrong = 1;
+    for (Lease& lease : n.lease)
+        if (lease.ring && static_cast<int32_t>(n.tx.acked - lease.epoch) > 0)
+            lease = {};
+    n.loaded = 0;
+    n.sender_at = kIdle;
 }
 
 void sender_next(const State& s, const Bounds& bounds, Steps& steps) {
@@ -132,16 +156,18 @@ void sender_next(const State& s, const Bounds& bounds, Steps& steps) {
         sender_switches(s, bounds, steps);
         if (s.cons != s.tx.cons || s.rx_epoch != s.tx.acked) {
             n = s;
-            n.loaded_cons = s.cons;
+            n.loaded = s.cons;
             n.sender_at = kAckEpoch;
             steps.push_back({"load-cons", n});
+            n.loaded = s.rx_epoch;
+            n.sender_at = kAckCons;
+            steps.push_back({"load-rx-epoch", n});
         }
         return;
     case kData:
-        n.arena[page_of(xway_tx_ring(&s.tx),
-                        bounds.fault == Fault::kProdBeforeData ? s.tx.prod - XWAY_PAGE_SIZE
-                                                               : s.tx.prod)] =
-            static_cast<uint8_t>(++n.sent);
+        n.arena[page_of(xway_tx_ring(&s.tx), bounds.fault == Fault::kProdBeforeData
+                                                 ? s.tx.prod - XWAY_PAGE_SIZE
+                                                 : s.tx.prod)] = static_cast<uint8_t>(++n.sent);
         n.sender_at = bounds.fault == Fault::kProdBeforeData ? kIdle : kProd;
         steps.push_back({"store-data", n});
         return;
@@ -167,12 +193,12 @@ void sender_next(const State& s, const Bounds& bounds, Steps& steps) {
         steps.push_back({"store-epoch", n});
         return;
     case kAckEpoch:
-        if (xway_tx_ack(&n.tx, s.loaded_cons, s.rx_epoch)) n.wrong = 1;
-        for (Lease& lease : n.lease)
-            if (lease.ring && static_cast<int32_t>(n.tx.acked - lease.epoch) > 0) lease = {};
-        n.loaded_cons = 0;
-        n.sender_at = kIdle;
+        acknowledge(n, s.loaded, s.rx_epoch);
         steps.push_back({"load-rx-epoch", n});
+        return;
+    case kAckCons: /* the two may be loaded in either order */
+        acknowledge(n, s.cons, s.loaded);
+        steps.push_back({"load-cons", n});
         return;
     }
 }
@@ -183,15 +209,18 @@ void sender_next(const State& s, const Bounds& bounds, Steps& steps) {
 uint32_t after(uint32_t at, Fault fault) {
     switch (fault) {
     case Fault::kEpochBeforeProd: /* rcv_nxt, epoch, prod, marks */
-        return at == kRcvNxt ? kViewEpoch : at == kViewEpoch ? kViewProd
-               : at == kViewProd ? kViewMarks : kDecide;
+        return at == kRcvNxt      ? kViewEpoch
+               : at == kViewEpoch ? kViewProd
+               : at == kViewProd  ? kViewMarks
+                                  : kDecide;
     case Fault::kViewBeforeRcvNxt: /* prod, epoch, marks, rcv_nxt */
         return at == kViewMarks ? kRcvNxt : at == kRcvNxt ? kDecide : at + 1;
     case Fault::kMarksBeforeEpoch: /* rcv_nxt, prod, marks, epoch */
-        return at == kViewProd ? kViewMarks : at == kViewMarks ? kViewEpoch
-               : at == kViewEpoch ? kDecide : at + 1;
-    default:
-        return at + 1;
+        return at == kViewProd    ? kViewMarks
+               : at == kViewMarks ? kViewEpoch
+               : at == kViewEpoch ? kDecide
+                                  : at + 1;
+    default: return at + 1;
     }
 }
 
@@ -236,10 +265,12 @@ void decide(const State& s, const Bounds& bounds, Steps& steps) {
         for (uint32_t len = step.len;; len = 1) {
             State m = n;
             for (uint32_t i = 0; i < len; i++)
-                if (m.tcp[m.tcp_taken++] != ++m.received) m.wrong = 1;
+                if (m.tcp[m.tcp_taken++] != ++m.received)
+                    m.wrong = 1;
             restart_unless_old_view(m, bounds.fault);
             steps.push_back({"take-tcp", m});
-            if (len == 1) return;
+            if (len == 1)
+                return;
         }
     case XWAY_RX_RING:
         for (uint32_t len = step.len / XWAY_PAGE_SIZE;; len = 1) {
@@ -248,7 +279,8 @@ void decide(const State& s, const Bounds& bounds, Steps& steps) {
             m.taking = len;
             m.receiver_at = bounds.fault == Fault::kConsBeforeCopy ? kCons : kCopy;
             steps.push_back({"take-ring", m});
-            if (len == 1) return;
+            if (len == 1)
+                return;
         }
     }
 }
@@ -272,20 +304,22 @@ void receiver_next(const State& s, const Bounds& bounds, Steps& steps) {
     case kViewMarks:
         n.view.mark[s.marks_read] = s.mark[s.marks_read];
         n.marks_read = (s.marks_read + 1) % XWAY_MARKS;
-        if (n.marks_read) n.receiver_at = kViewMarks;
+        if (n.marks_read)
+            n.receiver_at = kViewMarks;
         steps.push_back({"load-mark", n});
         return;
-    case kDecide:
-        decide(s, bounds, steps);
-        return;
+    case kDecide: decide(s, bounds, steps); return;
     case kCopy: { /* one byte a step, so that a sender may write meanwhile */
         bool early = bounds.fault == Fault::kConsBeforeCopy;
         uint32_t at = early ? s.rx.cons - s.taking * XWAY_PAGE_SIZE : s.rx.cons;
-        if (s.arena[page_of(s.rx.ring, at)] != ++n.received) n.wrong = 1;
+        if (s.arena[page_of(s.rx.ring, at)] != ++n.received)
+            n.wrong = 1;
         n.taking--;
-        if (!early) xway_rx_took(&n.rx, XWAY_PAGE_SIZE);
+        if (!early)
+            xway_rx_took(&n.rx, XWAY_PAGE_SIZE);
         n.receiver_at = n.taking ? kCopy : kCons;
-        if (early && !n.taking) restart(n, bounds.fault);
+        if (early && !n.taking)
+            restart(n, bounds.fault);
         steps.push_back({"copy", n});
         return;
     }
@@ -332,10 +366,12 @@ bool receiver_gets_all(State s, const Bounds& bounds) {
 }
 
 const char* check(const State& s, const Bounds& bounds) {
-    if (s.wrong || s.received > s.sent) return "reordered, repeated or refused";
+    if (s.wrong || s.received > s.sent)
+        return "reordered, repeated or refused";
     bool pause = s.sender_at == kIdle && s.tx.epoch == s.tx_epoch &&
                  s.receiver_at == first_load(bounds.fault);
-    if (pause && !receiver_gets_all(s, bounds)) return "lost";
+    if (pause && !receiver_gets_all(s, bounds))
+        return "lost";
     return nullptr;
 }
 
@@ -358,15 +394,21 @@ TEST_P(StreamExplored, no_interleaving_reorders_loses_or_repeats) {
            static_cast<unsigned long long>(result.states));
 }
 
+#ifdef __SANITIZE_ADDRESS__
+INSTANTIATE_TEST_SUITE_P(Within, StreamExplored, testing::Values(Bounds{3, 3}, Bounds{2, 5}));
+#else
 INSTANTIATE_TEST_SUITE_P(Within, StreamExplored,
-                         testing::Values(Bounds{4, 5}, Bounds{6, 3}, Bounds{3, 6}, Bounds{2, 9}));
+                         testing::Values(Bounds{4, 5}, Bounds{6, 3}, Bounds{2, 8}));
+#endif
 
 struct Wrong {
     const char* name;
     Bounds bounds;
 };
 
-void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.name; }
+void PrintTo(const Wrong& wrong, std::ostream* out) {
+    *out << wrong.name;
+}
 
 class StreamExploredWrong : public testing::TestWithParam<Wrong> {};
 

@@ -13,36 +13,24 @@
 namespace xway::test {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr uint32_t kRounds = 300000;
-#else
 constexpr uint32_t kRounds = 3000000;
-#endif
 
 /* Garbage of the kind that gets far: near a true value more often than not. */
 uint32_t garbage(Rng& rng, uint32_t truth) {
     switch (below(rng, 6)) {
-    case 0:
-        return static_cast<uint32_t>(rng());
-    case 1:
-        return truth + below(rng, 8) - 4;
-    case 2:
-        return truth + (1u << below(rng, 32)) - below(rng, 2);
-    case 3:
-        return truth;
-    default:
-        return truth + below(rng, 5000);
+    case 0: return static_cast<uint32_t>(rng());
+    case 1: return truth + below(rng, 8) - 4;
+    case 2: return truth + (1u << below(rng, 32)) - below(rng, 2);
+    case 3: return truth;
+    default: return truth + below(rng, 5000);
     }
 }
 
 uint32_t garbage_ring(Rng& rng, uint32_t pages) {
     switch (below(rng, 4)) {
-    case 0:
-        return static_cast<uint32_t>(rng());
-    case 1:
-        return static_cast<uint32_t>(rng()) | XWAY_RING_VALID;
-    default:
-        return xway_ring_desc(below(rng, pages + 2), below(rng, 5));
+    case 0: return static_cast<uint32_t>(rng());
+    case 1: return static_cast<uint32_t>(rng()) | XWAY_RING_VALID;
+    default: return xway_ring_desc(below(rng, pages + 2), below(rng, 5));
     }
 }
 
@@ -57,13 +45,18 @@ TEST(StreamHostile, f12_garbage_in_a_slot_never_leads_out_of_what_is_there) {
 
     for (uint32_t round = 0; round < kRounds; round++) {
         /* Some words change under the reader, the others stay. */
-        if (below(rng, 3) == 0) slot.prod = garbage(rng, rx.cons);
-        if (below(rng, 3) == 0) slot.tx_epoch = rx.epoch + below(rng, 8) - 1;
+        if (below(rng, 3) == 0)
+            slot.prod = garbage(rng, rx.cons);
+        if (below(rng, 3) == 0)
+            slot.tx_epoch = rx.epoch + below(rng, 8) - 1;
         for (struct xway_mark& mark : slot.mark) {
-            if (below(rng, 3) == 0) mark.at = garbage(rng, below(rng, 2) ? tcp_seq : rx.cons);
-            if (below(rng, 3) == 0) mark.ring = garbage_ring(rng, kPages);
+            if (below(rng, 3) == 0)
+                mark.at = garbage(rng, below(rng, 2) ? tcp_seq : rx.cons);
+            if (below(rng, 3) == 0)
+                mark.ring = garbage_ring(rng, kPages);
         }
-        if (below(rng, 8) == 0) tcp_end += below(rng, 3000);
+        if (below(rng, 8) == 0)
+            tcp_end += below(rng, 3000);
 
         struct xway_view view;
         xway_view_read(&view, &slot);
@@ -92,9 +85,7 @@ TEST(StreamHostile, f12_garbage_in_a_slot_never_leads_out_of_what_is_there) {
             ASSERT_EQ(rx.ring != 0, xway_rx_rail(&rx) == XWAY_RAIL_RING);
             break;
         case XWAY_RX_WAIT:
-        case XWAY_RX_BAD:
-            ASSERT_EQ(memcmp(&rx, &before, sizeof(rx)), 0);
-            break;
+        case XWAY_RX_BAD: ASSERT_EQ(memcmp(&rx, &before, sizeof(rx)), 0); break;
         }
     }
     for (enum xway_rx_op op :
@@ -116,9 +107,12 @@ TEST(StreamHostile, f12_one_view_never_keeps_a_receiver_busy_for_ever) {
             mark = {garbage(rng, 0), garbage_ring(rng, 64)};
         for (;;) {
             struct xway_rx_step step = xway_rx_next(&rx, &view, tcp_seq, tcp_end, 64);
-            if (step.op == XWAY_RX_WAIT || step.op == XWAY_RX_BAD) break;
-            if (step.op == XWAY_RX_TCP) tcp_seq += step.len;
-            if (step.op == XWAY_RX_RING) xway_rx_took(&rx, step.len);
+            if (step.op == XWAY_RX_WAIT || step.op == XWAY_RX_BAD)
+                break;
+            if (step.op == XWAY_RX_TCP)
+                tcp_seq += step.len;
+            if (step.op == XWAY_RX_RING)
+                xway_rx_took(&rx, step.len);
             bytes += step.len;
             ASSERT_LE(++turns, 2 * XWAY_MARKS + 1) << "round " << round;
         }
@@ -140,15 +134,18 @@ TEST(StreamHostile, f13_a_receiver_that_lies_never_gets_unread_bytes_overwritten
                 start = prod;
             break;
         case 1:
-            if (below(rng, 4) == 0) xway_tx_to_tcp(&tx);
+            if (below(rng, 4) == 0)
+                xway_tx_to_tcp(&tx);
             break;
         case 2:
         case 3: {
             const struct xway_tx before = tx;
             uint32_t claim = tx.cons + below(rng, tx.prod - tx.cons + 3) - 1;
             uint32_t epoch = tx.acked + below(rng, 4) - below(rng, 2);
-            if (below(rng, 8) == 0) claim = garbage(rng, tx.cons);
-            if (below(rng, 8) == 0) epoch = garbage(rng, tx.acked);
+            if (below(rng, 8) == 0)
+                claim = garbage(rng, tx.cons);
+            if (below(rng, 8) == 0)
+                epoch = garbage(rng, tx.acked);
             bool honest = claim - static_cast<uint32_t>(cons) <= prod - cons &&
                           epoch - tx.acked <= tx.epoch - tx.acked;
             ASSERT_EQ(xway_tx_ack(&tx, claim, epoch), honest ? 0 : -EPROTO) << "round " << round;

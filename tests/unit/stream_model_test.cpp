@@ -27,25 +27,14 @@ struct Outcome {
 
 void sender_step(Sender& sender, Rng& rng) {
     switch (below(rng, 16)) {
-    case 0:
-        sender.to_ring(below(rng, 4));
-        break;
-    case 1:
-        sender.to_tcp();
-        break;
-    case 2:
-        sender.grow(below(rng, 4));
-        break;
+    case 0: sender.to_ring(below(rng, 4)); break;
+    case 1: sender.to_tcp(); break;
+    case 2: sender.grow(below(rng, 4)); break;
     case 3:
     case 4:
-    case 5:
-        sender.poll();
-        break;
-    case 6:
-        sender.write(1u << 16);
-        break;
-    default:
-        sender.write(below(rng, 1500));
+    case 5: sender.poll(); break;
+    case 6: sender.write(1u << 16); break;
+    default: sender.write(below(rng, 1500));
     }
 }
 
@@ -69,7 +58,8 @@ Outcome run(const Plan& plan) {
     /* The odds change as the run goes on, so that rings are now full and now empty. */
     uint32_t odds = 50;
     for (uint32_t i = 0; i < plan.operations; i++) {
-        if (i % 256 == 0) odds = 10 + below(rng, 66);
+        if (i % 256 == 0)
+            odds = 10 + below(rng, 66);
         if (below(rng, 100) < odds)
             sender_step(sender, rng);
         else
@@ -93,8 +83,7 @@ Outcome run(const Plan& plan) {
         sender.poll();
     }
     EXPECT_TRUE(xway_tx_settled(&sender.tx()));
-    return {receiver.received(), receiver.received_by_ring(),
-            sender.tx().epoch - plan.first_epoch};
+    return {receiver.received(), receiver.received_by_ring(), sender.tx().epoch - plan.first_epoch};
 }
 
 #ifdef __SANITIZE_ADDRESS__

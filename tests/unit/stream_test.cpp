@@ -19,7 +19,7 @@ uint32_t ring_at(uint32_t first_page, uint32_t order = 1) {
 
 /* Everything below is tried from the start of the index space and from just before its wrap. */
 class FromIndex : public testing::TestWithParam<uint32_t> {
-  protected:
+protected:
     uint32_t base() const { return GetParam(); }
     /* The closest epoch that is even. */
     uint32_t even() const { return GetParam() & ~1u; }
@@ -28,15 +28,17 @@ class FromIndex : public testing::TestWithParam<uint32_t> {
 /* ---- the sender --------------------------------------------------------------------------- */
 
 class StreamTx : public FromIndex {
-  protected:
+protected:
     /* A sender in @epoch (counted from even()), of whose switches @in_flight are unanswered. */
     struct xway_tx sender(uint32_t epoch, uint32_t in_flight) {
         struct xway_tx tx = {};
         tx.epoch = even() + epoch;
         tx.acked = tx.epoch - in_flight;
         tx.prod = tx.cons = tx.start = base();
-        for (uint32_t i = 0; i < XWAY_MARKS; i++) tx.mark[i] = {base() + i, 0};
-        if (epoch & 1) tx.mark[(tx.epoch - 1) % XWAY_MARKS].ring = ring_at(7);
+        for (uint32_t i = 0; i < XWAY_MARKS; i++)
+            tx.mark[i] = {base() + i, 0};
+        if (epoch & 1)
+            tx.mark[(tx.epoch - 1) % XWAY_MARKS].ring = ring_at(7);
         return tx;
     }
 };
@@ -93,18 +95,10 @@ TEST_P(StreamTx, f10_tcp_can_be_reached_from_any_state_that_can_be_reached) {
         struct xway_tx tx = sender(0, 0);
         for (uint32_t bit = 0; bit < 14; bit += 2) {
             switch (script >> bit & 3) {
-            case 0:
-                xway_tx_to_ring(&tx, base(), ring_at(0));
-                break;
-            case 1:
-                xway_tx_to_tcp(&tx);
-                break;
-            case 2:
-                xway_tx_ack(&tx, tx.prod, tx.acked + (tx.acked != tx.epoch));
-                break;
-            case 3:
-                xway_tx_ack(&tx, tx.prod, tx.epoch);
-                break;
+            case 0: xway_tx_to_ring(&tx, base(), ring_at(0)); break;
+            case 1: xway_tx_to_tcp(&tx); break;
+            case 2: xway_tx_ack(&tx, tx.prod, tx.acked + (tx.acked != tx.epoch)); break;
+            case 3: xway_tx_ack(&tx, tx.prod, tx.epoch); break;
             }
             ASSERT_LE(xway_tx_in_flight(&tx), XWAY_MARKS) << script;
         }
@@ -168,8 +162,8 @@ TEST_P(StreamTx, f13_an_answer_is_taken_if_and_only_if_it_can_be_true) {
                     struct xway_tx tx = sender(5, in_flight);
                     tx.prod += unread;
                     const struct xway_tx before = tx;
-                    bool honest = cons >= 0 && cons <= static_cast<int32_t>(unread) &&
-                                  epoch >= 0 && epoch <= static_cast<int32_t>(in_flight);
+                    bool honest = cons >= 0 && cons <= static_cast<int32_t>(unread) && epoch >= 0 &&
+                                  epoch <= static_cast<int32_t>(in_flight);
                     int err = xway_tx_ack(&tx, tx.cons + cons, tx.acked + epoch);
                     ASSERT_EQ(err, honest ? 0 : -EPROTO) << cons << " " << epoch;
                     if (honest) {
@@ -202,7 +196,7 @@ TEST_P(StreamTx, one_ring_period_may_carry_more_than_four_gigabytes) {
 /* ---- the receiver ------------------------------------------------------------------------- */
 
 class StreamRx : public FromIndex {
-  protected:
+protected:
     void SetUp() override {
         rx_.epoch = even();
         rx_.cons = base();
@@ -217,9 +211,13 @@ class StreamRx : public FromIndex {
     }
 
     /* The mark of switch even() + @e -> even() + @e + 1. */
-    struct xway_mark& mark(uint32_t e) { return view_.mark[(even() + e) % XWAY_MARKS]; }
+    struct xway_mark& mark(uint32_t e) {
+        return view_.mark[(even() + e) % XWAY_MARKS];
+    }
 
-    struct xway_rx_step next() { return xway_rx_next(&rx_, &view_, tcp_seq_, tcp_end_, kArena); }
+    struct xway_rx_step next() {
+        return xway_rx_next(&rx_, &view_, tcp_seq_, tcp_end_, kArena);
+    }
 
     void expect(enum xway_rx_op op, uint32_t len) {
         struct xway_rx_step step = next();
@@ -419,8 +417,10 @@ TEST_P(StreamRx, f14_there_is_no_end_while_a_rail_has_a_byte) {
     while ((step = next()).op != XWAY_RX_WAIT) {
         ASSERT_NE(step.op, XWAY_RX_BAD);
         bytes += step.len;
-        if (step.op == XWAY_RX_TCP) tcp_seq_ += step.len;
-        if (step.op == XWAY_RX_RING) xway_rx_took(&rx_, step.len);
+        if (step.op == XWAY_RX_TCP)
+            tcp_seq_ += step.len;
+        if (step.op == XWAY_RX_RING)
+            xway_rx_took(&rx_, step.len);
     }
     EXPECT_EQ(bytes, 3u + 4 + 2);
 }
@@ -458,7 +458,8 @@ TEST_P(StreamRx, every_state_times_every_event) {
 
                     const struct xway_rx before = rx_;
                     struct xway_rx_step step = next();
-                    ASSERT_EQ(step.op, op) << rail << " " << ahead << " " << to_mark << " " << there;
+                    ASSERT_EQ(step.op, op)
+                        << rail << " " << ahead << " " << to_mark << " " << there;
                     ASSERT_EQ(step.len, len);
                     ASSERT_EQ(rx_.epoch, before.epoch + (op == XWAY_RX_SWITCHED));
                     ASSERT_EQ(rx_.cons, before.cons);

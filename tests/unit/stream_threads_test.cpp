@@ -15,7 +15,7 @@ namespace xway::test {
 namespace {
 
 #ifdef __SANITIZE_THREAD__
-constexpr uint64_t kBytes = 4u << 20;
+constexpr uint64_t kBytes = 16u << 20;
 #else
 constexpr uint64_t kBytes = 64u << 20;
 #endif
@@ -32,17 +32,13 @@ void send(Sender& sender, const Mixture& mixture, Rng rng, const std::atomic<boo
         sender.poll();
         if (below(rng, mixture.switch_one_in) == 0) {
             switch (below(rng, 3)) {
-            case 0:
-                sender.to_ring(below(rng, 4));
-                break;
-            case 1:
-                sender.to_tcp();
-                break;
-            default:
-                sender.grow(below(rng, 4));
+            case 0: sender.to_ring(below(rng, 4)); break;
+            case 1: sender.to_tcp(); break;
+            default: sender.grow(below(rng, 4));
             }
         }
-        if (!sender.write(1 + below(rng, mixture.write))) std::this_thread::yield();
+        if (!sender.write(1 + below(rng, mixture.write)))
+            std::this_thread::yield();
     }
 }
 
@@ -78,18 +74,16 @@ TEST_P(StreamThreads, the_stream_comes_out_exact) {
     EXPECT_GT(receiver.received() - receiver.received_by_ring(), 0u);
     printf("%llu bytes, %llu of them by rings, %u switches\n",
            static_cast<unsigned long long>(receiver.received()),
-           static_cast<unsigned long long>(receiver.received_by_ring()),
-           sender.tx().epoch - epoch);
+           static_cast<unsigned long long>(receiver.received_by_ring()), sender.tx().epoch - epoch);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Mixtures, StreamThreads,
-    testing::Values(Mixture{"small_writes", 50, 200, 200, 32},
-                    Mixture{"large_writes", 20, 20000, 20000, 32},
-                    Mixture{"restless", 2, 100, 3000, 32},
-                    Mixture{"slow_reader", 10, 5000, 300, 32},
-                    Mixture{"crowded_arena", 3, 3000, 3000, 2}),
-    [](const auto& param) { return std::string(param.param.name); });
+INSTANTIATE_TEST_SUITE_P(Mixtures, StreamThreads,
+                         testing::Values(Mixture{"small_writes", 50, 200, 200, 32},
+                                         Mixture{"large_writes", 20, 20000, 20000, 32},
+                                         Mixture{"restless", 2, 100, 3000, 32},
+                                         Mixture{"slow_reader", 10, 5000, 300, 32},
+                                         Mixture{"crowded_arena", 3, 3000, 3000, 2}),
+                         [](const auto& param) { return std::string(param.param.name); });
 
 } // namespace
 } // namespace xway::test

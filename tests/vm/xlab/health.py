@@ -11,7 +11,8 @@ from .image import LabError
 
 BAD = re.compile(r"""\bWARNING\b | \bBUG\b | \bOops\b | Call\ Trace | KASAN | UBSAN | Kernel\ panic
     | (?i: \bleak | still\ in\ use | general\ protection | rcu.*stall | lockup | refcount | use-after-free
-         | segfault | blocked\ for\ more\ than | \bgrant.*(error|fail|bad|invalid|busy|defer) | \bbad\ (grant|ref|flags) )
+         | segfault | traps: | blocked\ for\ more\ than | \bgrant.*(error|fail|bad|invalid|busy|defer)
+         | \bbad\ (grant|ref|flags) )
     """, re.VERBOSE)
 
 # Said by every boot of a healthy machine.

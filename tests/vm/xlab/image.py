@@ -12,10 +12,12 @@ import re
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent  # tests/vm
 TOP = HERE.parent.parent                       # the source tree
+CACHE = TOP / "build" / "vm" / "images"
 SYSTEM_DIRS = ("/bin/", "/sbin/", "/lib/", "/lib64/", "/usr/", "/etc/")
 
 
@@ -65,7 +67,7 @@ class Image:
             for child in sorted(source.iterdir()):
                 self.file(child, Path(path) / child.name)
             return
-        self._place(path, stat.S_IFREG | (mode or (source.stat().st_mode & 0o7777)), source.resolve())
+        self._place(path, stat.S_IFREG | (mode or (source.stat().st_mode & 0o7777)), without_debug(source.resolve()))
 
     def program(self, source, path=None):
         """Adds a program and the shared libraries that it needs."""
@@ -116,12 +118,12 @@ class Image:
         for path, (mode, source) in sorted(self.entries.items()):
             if isinstance(source, Path):
                 info = source.stat()
-                source = f"{source} {info.st_size} {info.st_mtime_ns} {info.st_ino}".encode()
+                source = f"{source} {info.st_size} {0 if "stripped" in source.parts else info.st_mtime_ns}".encode()
             digest.update(f"{path}\0{mode}\0".encode() + source + b"\0")
         target = Path(directory) / f"{name}-{digest.hexdigest()[:16]}.cpio"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_suffix(".partial")
+            partial = target.with_suffix(f".{os.getpid()}.partial")
             with open(partial, "wb") as out:
                 write_cpio(out, self.entries)
             partial.rename(target)
@@ -163,6 +165,31 @@ def shared_libraries(program):
     return re.findall(r"(?:=> )?(/\S+) \(0x", found.stdout)
 
 
+def without_debug(path):
+    """A copy of a large program, library or kernel module without its debugging information, which
+    no one reads inside but which would be copied at every boot. Symbols stay, for kernel traces."""
+    info = path.stat()
+    strip = shutil.which("strip")
+    if not strip or info.st_size < 1 << 18:
+        return path
+    with open(path, "rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return path
+    key = hashlib.sha256(f"{path} {info.st_size} {info.st_mtime_ns}".encode()).hexdigest()[:16]
+    copy = CACHE / "stripped" / f"{path.name}-{key}"
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        for old in copy.parent.glob(f"{path.name}-*"):
+            if time.time() - old.stat().st_atime > 3600:
+                old.unlink(missing_ok=True)
+        partial = copy.with_name(f".{copy.name}.{os.getpid()}")
+        if subprocess.run([strip, "--strip-debug", "-o", str(partial), str(path)], capture_output=True).returncode:
+            return path
+        partial.rename(copy)
+    os.utime(copy)
+    return copy
+
+
 def newest_kernel():
     """The newest installed kernel that has headers, so that our modules can be built for it."""
     def key(version):
@@ -172,13 +199,6 @@ def newest_kernel():
     if not found:
         raise LabError("no kernel in /boot: install the packages listed in tests/vm/packages (make deps)")
     return max(built or found, key=key)
-
-
-def kernel_image(version):
-    path = Path(f"/boot/vmlinuz-{version}")
-    if not path.exists():
-        raise LabError(f"{path}: no such kernel")
-    return path
 
 
 def agent_program(directory):

@@ -59,7 +59,7 @@ def _derived(source, target, convert):
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         data = convert(source.read_bytes())
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
+        partial = target.with_suffix(f".{os.getpid()}.partial")
         partial.write_bytes(data)
         partial.rename(target)
     return target
@@ -84,8 +84,8 @@ def _die_with_parent():
 class Qemu:
     """One emulated machine. Its console goes to a file, or to the person's terminal."""
 
-    def __init__(self, out, images, xen, dom0_kernel, dom0_image, memory, processors, dom0_memory, dom0_vcpus, cpu,
-                 dom0_arguments="", terminal=False):
+    def __init__(self, out, images, xen, dom0_kernel, dom0_image, memory, processors, dom0_memory, dom0_vcpus,
+                 cpu, dom0_arguments="", terminal=False):
         self.socket = out / "agent.sock"
         self.socket.unlink(missing_ok=True)
         self.console = out / "console-dom0.log"
@@ -93,8 +93,8 @@ class Qemu:
         if not program:
             raise LabError("no qemu-system-x86_64: install the packages listed in tests/vm/packages (make deps)")
         xen_arguments = (f"console=com1 com1=115200,8n1 dom0_mem={dom0_memory}M,max:{dom0_memory}M "
-                         f"dom0_max_vcpus={dom0_vcpus} noreboot loglvl=all guest_loglvl=all conring_size=4M")
-        linux_arguments = f"console=hvc0 log_buf_len=4M {dom0_arguments}"
+                         f"dom0_max_vcpus={dom0_vcpus} noreboot bootscrub=off loglvl=all guest_loglvl=all conring_size=4M")
+        linux_arguments = f"console=hvc0 clocksource=xen log_buf_len=4M {dom0_arguments}"
         command = [program, "-accel", "tcg,thread=multi,tb-size=1024", "-smp", str(processors), "-m", str(memory),
                    "-cpu", cpu, "-display", "none", "-no-reboot", "-nic", "none", "-no-user-config",
                    "-kernel", str(xen), "-append", xen_arguments,

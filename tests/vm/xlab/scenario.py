@@ -140,6 +140,7 @@ class Run:
 
     def _boot(self):
         self.lab.boot()
+        self.progress.begin += self.lab.waited
         if self.scenario.get("leakcheck"):
             self.before = health.in_use(self.lab)
 
@@ -157,7 +158,8 @@ class Run:
         result = self.lab.run(step["where"], step["run"], timeout=step.get("timeout", 60))
         self._record(step, result)
         if result.rc != step.get("expect", 0):
-            raise LabError(f"{step['where']}: exit status {result.rc}, expected {step.get('expect', 0)}: {step['run']}\n"
+            wanted = step.get("expect", 0)
+            raise LabError(f"{step['where']}: exit status {result.rc}, expected {wanted}: {step['run']}\n"
                            + _tail(result.stdout + result.stderr))
         if "output" in step and not re.search(step["output"], result.stdout + result.stderr):
             raise LabError(f"{step['where']}: output does not match {step['output']!r}\n"
