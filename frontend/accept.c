@@ -132,14 +132,15 @@ static int xway_accept_wait(struct socket *sock, const struct xway_overlay *over
 	int err = 0;
 
 	prepare_to_wait_exclusive(sk_sleep(sk), &wait, TASK_INTERRUPTIBLE);
-	if (READ_ONCE(sock->ops) != &overlay->listen_ops)
+	if (!reqsk_queue_empty(&inet_csk(sk)->icsk_accept_queue))
+		err = 0;
+	else if (READ_ONCE(sock->ops) != &overlay->listen_ops)
 		err = xway_sock_restart();
 	else if (signal_pending(current))
 		err = sock_intr_errno(*timeo);
 	else if (!*timeo)
 		err = -EAGAIN;
-	else if (reqsk_queue_empty(&inet_csk(sk)->icsk_accept_queue) &&
-		 READ_ONCE(sk->sk_state) == TCP_LISTEN)
+	else if (READ_ONCE(sk->sk_state) == TCP_LISTEN)
 		*timeo = schedule_timeout(*timeo);
 	finish_wait(sk_sleep(sk), &wait);
 	return err;

@@ -112,7 +112,10 @@ static void __xway_conn_attach(struct xway_conn *conn, u32 peer_id)
 					 array_index_nospec((peer_id & 0xffff) - 1,
 							    conn->link->hellos));
 	clear_bit(XWAY_CONN_HELLO_SENT, &conn->flags);
-	xway_conn_why(conn, XWAY_WHY_NONE);
+	if (test_bit(XWAY_CONN_TCP_ONLY, &conn->flags))
+		conn->slot->flags = XWAY_SLOT_TCP_ONLY;
+	else
+		xway_conn_why(conn, XWAY_WHY_NONE);
 	/* Pairs with the acquiring reads of `attached` by those that hold a mutex only. */
 	smp_store_release(&conn->attached, true);
 	xway_stat_inc(conns_attached);
@@ -269,10 +272,12 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 		/* An orphan waits for its last bytes to be taken. */
 		xway_conn_queue(conn);
 	} else {
+		rcu_read_lock();	/* the struct socket may go meanwhile */
 		if (xway_rx_readable(conn, sk))
 			sk->sk_data_ready(sk);
 		/* Wakes only who waits, and only if there is room. */
 		sk->sk_write_space(sk);
+		rcu_read_unlock();
 		if (asked)
 			xway_conn_wake(conn);
 		sock_put(sk);

@@ -123,9 +123,9 @@ void xway_conn_wake(struct xway_conn *conn)
 	if (!sk)
 		return;
 	/* Readers through the socket's own callback (epoll, SIGIO); sleeping writers directly. */
+	rcu_read_lock();
 	sk->sk_data_ready(sk);
 	sk->sk_write_space(sk);
-	rcu_read_lock();
 	if (skwq_has_sleeper(rcu_dereference(sk->sk_wq)))
 		wake_up_interruptible_poll(&rcu_dereference(sk->sk_wq)->wait,
 					   EPOLLOUT | EPOLLWRNORM | EPOLLIN | EPOLLRDNORM);
@@ -208,14 +208,15 @@ static void xway_msg_tuple(struct xway_tuple *tuple, const struct xway_msg *msg)
 	tuple->server_isn = msg->server_isn;
 }
 
-static struct xway_hello *__xway_hello_find(const struct xway_tuple *tuple)
+static struct xway_hello *__xway_hello_find(const struct xway_tuple *tuple, domid_t domid)
 {
 	struct xway_hello *hello;
 	struct xway_tuple other;
 
 	hash_for_each_possible(xway_tuple_hellos, hello, node, xway_tuple_hash(tuple)) {
 		xway_msg_tuple(&other, &hello->msg);
-		if (xway_tuple_equal(tuple, &other))
+		if (xway_tuple_equal(tuple, &other) &&
+		    (domid == DOMID_INVALID || domid == hello->link->domid))
 			return hello;
 	}
 	return NULL;
@@ -228,7 +229,7 @@ bool xway_conn_hello_waits(const struct sock *sk)
 
 	xway_tuple_of(&tuple, sk, XWAY_ROLE_SERVER);
 	spin_lock_bh(&xway_tuple_lock);
-	found = __xway_hello_find(&tuple);
+	found = __xway_hello_find(&tuple, DOMID_INVALID);
 	spin_unlock_bh(&xway_tuple_lock);
 	return found;
 }
@@ -247,7 +248,7 @@ void xway_conn_expect_hello(struct xway_conn *conn)
 
 	spin_lock_bh(&xway_tuple_lock);
 	hash_add(xway_tuple_conns, &conn->tuple_node, xway_tuple_hash(&conn->tuple));
-	hello = __xway_hello_find(&conn->tuple);
+	hello = __xway_hello_find(&conn->tuple, conn->domid);
 	if (hello) {
 		msg = hello->msg;
 		xway_hello_forget(hello);
@@ -271,7 +272,9 @@ void xway_conn_on_hello(struct xway_link *link, const struct xway_msg *msg)
 	xway_msg_tuple(&tuple, msg);
 	spin_lock_bh(&xway_tuple_lock);
 	hash_for_each_possible(xway_tuple_conns, conn, tuple_node, xway_tuple_hash(&tuple))
+		/* A third domain may have watched the handshake: what dom0 says of the address counts. */
 		if (xway_tuple_equal(&conn->tuple, &tuple) && conn->role == XWAY_ROLE_SERVER &&
+		    (conn->domid == DOMID_INVALID || conn->domid == link->domid) &&
 		    refcount_read(&conn->ref)) {
 			xway_conn_accept_hello(conn, link, msg);
 			goto out;

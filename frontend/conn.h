@@ -167,8 +167,8 @@ void xway_conns_link_up(struct xway_link *link);
 void xway_conns_forget_hellos(struct xway_link *link);
 /* Move the link's connections to TCP. True once nothing is left in either side's rings. */
 bool xway_conns_quiesce(struct xway_link *link);
-/* Detach all. @reset: those whose bytes cannot be accounted for are reset. */
-void xway_conns_detach(struct xway_link *link, bool reset);
+/* Detach all. Those whose bytes cannot be accounted for are reset. */
+void xway_conns_detach(struct xway_link *link);
 /* Server, under xway_tuple_lock: @msg is a HELLO for @conn. */
 void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 			    const struct xway_msg *msg);

@@ -235,7 +235,7 @@ bool xway_conns_quiesce(struct xway_link *link)
 	return settled;
 }
 
-void xway_conns_detach(struct xway_link *link, bool reset)
+void xway_conns_detach(struct xway_link *link)
 {
 	unsigned int i;
 
@@ -261,7 +261,7 @@ void xway_conns_detach(struct xway_link *link, bool reset)
 		xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
 		mutex_unlock(&conn->rx_mutex);
 		mutex_unlock(&conn->tx_mutex);
-		if (lost && reset)
+		if (lost)
 			xway_conn_abort(conn);
 		xway_conn_wake(conn);
 		xway_conn_put(conn);

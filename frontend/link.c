@@ -366,14 +366,14 @@ static void xway_link_quiesce(struct xway_link *link)
 		xway_ctl_send_id(link, XWAY_MSG_QUIET, 0, 0, 0);
 	}
 	if (link->quiet_sent && READ_ONCE(link->quiet_seen)) {
-		xway_conns_detach(link, false);
+		xway_conns_detach(link);
 		xway_link_down(link);
 	} else if (READ_ONCE(link->broken) || time_after(jiffies, link->deadline)) {
 		if (!READ_ONCE(link->broken))
 			pr_info("domain %u does not answer: its connections that were on rings are reset\n",
 				link->domid);
 		WRITE_ONCE(link->broken, true);
-		xway_conns_detach(link, true);
+		xway_conns_detach(link);
 		xway_link_down(link);
 		xway_stat_inc(links_broken);
 	} else {

@@ -175,7 +175,7 @@ static int xway_rx_copy(struct xway_conn *conn, const struct xway_rx *rx, struct
 		if (n != len)
 			break;
 	}
-	return done ? done : -EFAULT;
+	return done || !want ? done : -EFAULT;
 }
 
 /* Receive by TCP without waiting, and not past a mark. */
@@ -211,14 +211,16 @@ static void xway_rx_drop_private(struct xway_conn *conn)
 }
 
 /*
- * The sender's position is impossible. While the link is up the peer has lied. Without one, or if
- * something took TCP's bytes behind our back, only this connection has lost its place.
+ * The sender's position is impossible. In a ring the peer has lied. On TCP something may have taken
+ * bytes behind our back: only this connection has lost its place.
  */
-static int xway_rx_bad(struct xway_conn *conn)
+static int xway_rx_bad(struct xway_conn *conn, struct sock *sk)
 {
-	if (conn->attached && !conn->private)
+	if (conn->attached && !conn->private && xway_rx_rail(&conn->rx) == XWAY_RAIL_RING)
 		xway_link_violation(conn->link, "it published an impossible position");
-	return -ECONNRESET;
+	tcp_abort(sk, ECONNRESET);
+	xway_stat_inc(conns_reset);
+	return sock_error(sk);
 }
 
 /* Take what there is, at most @want bytes. 0: nothing just now. rx_mutex held. */
@@ -261,7 +263,7 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 			xway_rx_publish(conn, old);
 			break;
 		case XWAY_RX_BAD:
-			return xway_rx_bad(conn);
+			return xway_rx_bad(conn, sk);
 		}
 	}
 	return 0;
@@ -341,13 +343,17 @@ static bool xway_rx_ended(struct sock *sk, int *err)
  * meanwhile. 0: look again.
  */
 static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bool partial,
-			u32 have)
+			u32 have, bool *retried)
 {
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
 	long slice, left;
 	int unused;
 
 	if (!*timeo) {
+		/* Once more, for what came in before the peer was asked to announce it. */
+		if (*retried)
+			return -EAGAIN;
+		*retried = true;
 		xway_rx_arm(conn);
 		return xway_rx_readable(conn, sk) > have ? 0 : -EAGAIN;
 	}
@@ -359,11 +365,14 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	add_wait_queue(sk_sleep(sk), &wait);
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	xway_rx_arm(conn);
-	if (xway_rx_readable(conn, sk) <= have && !xway_rx_ended(sk, &unused) &&
-	    !xway_sock_must_restart(sk, partial)) {
+	slice = xway_sock_slice(sk, *timeo);
+	if (xway_rx_readable(conn, sk) > have)
+		/* It is counted, but the last look could not take it: a peek, or an urgent byte. */
+		slice = *retried ? min_t(long, slice, HZ / 50 + 1) : 0;
+	*retried = true;
+	if (slice && !xway_rx_ended(sk, &unused) && !xway_sock_must_restart(sk, partial)) {
 		mutex_unlock(&conn->rx_mutex);
 		xway_stat_inc(sleeps_rx);
-		slice = xway_sock_slice(sk, *timeo);
 		left = wait_woken(&wait, TASK_INTERRUPTIBLE, slice);
 		if (*timeo != MAX_SCHEDULE_TIMEOUT)
 			*timeo -= slice - left;
@@ -394,9 +403,9 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 	long timeo = sock_rcvtimeo(sk, flags & MSG_DONTWAIT);
 	int target = sock_rcvlowat(sk, flags & MSG_WAITALL, len);
 	struct iov_iter start = msg->msg_iter;
+	bool ended, retried = false;
 	size_t done = 0;
 	int n, end_err;
-	bool ended;
 
 	mutex_lock(&conn->rx_mutex);
 	for (;;) {
@@ -408,17 +417,23 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			break;
 		}
 		if (flags & MSG_PEEK) {
+			size_t before = done;
+
 			msg->msg_iter = start;
-			done = 0;
 			n = xway_rx_peek(conn, sk, msg, len, flags);
+			done = n > 0 ? n : 0;
+			retried &= done <= before;
+			n = n > 0 ? 0 : n;
 		} else {
 			n = xway_rx_take(conn, sk, msg, len - done, flags);
 		}
-		if (n > 0)
+		if (n > 0) {
 			done += n;
+			retried = false;
+		}
 		if (n < 0 || (len && done >= len))
 			break;
-		if (n > 0 && !(flags & MSG_PEEK)) {
+		if (n > 0) {
 			if (xway_rx_at_urgent(conn, sk))
 				break;
 			continue;
@@ -432,7 +447,8 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 				n = sock_error(sk);	/* told once, as TCP does */
 			break;
 		}
-		n = xway_rx_wait(conn, sk, &timeo, done, flags & MSG_PEEK ? done : 0);
+		n = xway_rx_wait(conn, sk, &timeo, done, flags & MSG_PEEK ? done : 0,
+				 &retried);
 		if (n)
 			break;
 	}
@@ -521,8 +537,26 @@ static int __xway_rx_privatise(struct xway_conn *conn, const struct sock *sk)
 	xway_mb();
 	xway_stat_add(rx_private_bytes, size);
 	spin_lock_bh(&conn->lock);
-	conn->private = private;
+	if (size)
+		conn->private = private;
+	else
+		conn->rx = rx;		/* there is nothing to keep but the position */
 	spin_unlock_bh(&conn->lock);
+	if (!size)
+		kvfree(private);
+	return 0;
+}
+
+/* Nobody will read the rest: let the peer have done with it. */
+static int xway_rx_discard(struct xway_conn *conn)
+{
+	struct xway_view view;
+
+	xway_view_read(&view, conn->peer_slot);
+	if (view.epoch & 1)
+		return -EAGAIN;
+	conn->rx = (struct xway_rx){ .epoch = view.epoch, .cons = view.prod };
+	xway_slot_publish_rx(conn->slot, &conn->rx);
 	return 0;
 }
 
@@ -539,7 +573,7 @@ int xway_rx_privatise(struct xway_conn *conn)
 		sock_hold(sk);
 	spin_unlock_bh(&conn->lock);
 	if (!sk)
-		return 0;		/* nobody will read it */
+		return xway_rx_discard(conn);
 	err = __xway_rx_privatise(conn, sk);
 	sock_put(sk);
 	return err;

@@ -114,10 +114,12 @@ static int xway_sock_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)
 	struct xway_conn *conn = xway_conn_of(sk);
 	int err;
 
-	if (likely(conn) && !(msg->msg_flags & MSG_FASTOPEN))
-		err = xway_tx_sendmsg(conn, sk, msg, size);
+	if (unlikely(!conn))
+		err = xway_sock_restart();	/* given back meanwhile: come in by TCP's own */
+	else if (unlikely(msg->msg_flags & MSG_FASTOPEN))
+		err = xway_base_prot(conn)->sendmsg(sk, msg, size);
 	else
-		err = xway_sock_family(sk)->base_prot->sendmsg(sk, msg, size);
+		err = xway_tx_sendmsg(conn, sk, msg, size);
 	xway_conn_put(conn);
 	srcu_read_unlock(&xway_srcu, idx);
 	return err;
@@ -130,10 +132,12 @@ static int xway_sock_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, in
 	struct xway_conn *conn = xway_conn_of(sk);
 	int err;
 
-	if (likely(conn) && !(flags & (MSG_OOB | MSG_ERRQUEUE)))
-		err = xway_rx_recvmsg(conn, sk, msg, len, flags);
+	if (unlikely(!conn))
+		err = xway_sock_restart();	/* given back meanwhile: come in by TCP's own */
+	else if (unlikely(flags & (MSG_OOB | MSG_ERRQUEUE)))	/* these never sleep */
+		err = xway_base_prot(conn)->recvmsg(sk, msg, len, flags, addr_len);
 	else
-		err = xway_sock_family(sk)->base_prot->recvmsg(sk, msg, len, flags, addr_len);
+		err = xway_rx_recvmsg(conn, sk, msg, len, flags);
 	xway_conn_put(conn);
 	srcu_read_unlock(&xway_srcu, idx);
 	return err;
@@ -143,8 +147,18 @@ static int xway_sock_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, in
 static int xway_sock_sendpage(struct sock *sk, struct page *page, int offset, size_t size,
 			      int flags)
 {
+	int idx = srcu_read_lock(&xway_srcu);
+	struct xway_conn *conn = xway_conn_of(sk);
+	int err;
+
 	/* Copies by way of sendmsg, which chooses the rail. */
-	return sock_no_sendpage(sk->sk_socket, page, offset, size, flags);
+	if (conn)
+		err = sock_no_sendpage(sk->sk_socket, page, offset, size, flags);
+	else
+		err = xway_sock_restart();
+	xway_conn_put(conn);
+	srcu_read_unlock(&xway_srcu, idx);
+	return err;
 }
 #endif
 
@@ -261,19 +275,22 @@ static bool xway_sock_memory_free(const struct sock *sk, int wake)
 static void xway_sock_close_conn(struct xway_conn *conn, struct sock *sk, long *timeout)
 {
 	bool unread = xway_rx_ring_unread(conn);
+	struct xway_conn *owned;
 
 	if (*timeout && !unread)
 		*timeout = xway_tx_linger(conn, sk, *timeout) ?: 1;
 	lock_sock(sk);
-	xway_sock_disarm(sk);
+	owned = xway_sock_disarm(sk);	/* NULL: unloading, or finding no peer, was faster */
 	if (unread) {
 		/* As TCP does for what it has not read: a reset, not a FIN. */
 		sock_set_flag(sk, SOCK_LINGER);
 		sk->sk_lingertime = 0;
 	}
 	release_sock(sk);
-	xway_conn_orphan(conn, true);
-	xway_conn_put(conn);		/* the socket's */
+	if (owned) {
+		xway_conn_orphan(owned, true);
+		xway_conn_put(owned);	/* the socket's */
+	}
 }
 
 static void xway_sock_close(struct sock *sk, long timeout)
@@ -481,9 +498,9 @@ static void xway_sock_give_back(struct sock *sk)
 	sock_put(sk);
 }
 
-void xway_sock_exit(void)
+/* Past @deadline (jiffies) no program is waited for. */
+static void xway_sock_give_all_back(unsigned long deadline)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(XWAY_LEAVE_MS);
 	struct xway_sock_pick pick;
 
 	do {
@@ -496,6 +513,13 @@ void xway_sock_exit(void)
 		if (time_after(jiffies, deadline))
 			WRITE_ONCE(xway_leaving_hard, true);
 	} while (pick.any);
+}
+
+void xway_sock_exit(void)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(XWAY_LEAVE_MS);
+
+	xway_sock_give_all_back(deadline);
 
 	xway_overlay_retire(xway_overlay_v4);
 	xway_overlay_retire(xway_overlay_v6);
@@ -506,8 +530,15 @@ void xway_sock_exit(void)
 	while (xway_sock_busy() && time_before(jiffies, deadline))
 		msleep(10);
 	WRITE_ONCE(xway_leaving_hard, true);
-	/* Callbacks in soft interrupts; sleepers; and those between the two and the tables. */
-	synchronize_rcu();
+	/*
+	 * Tasks between a table and their srcu_read_lock(); then all that hold it; then those
+	 * between their srcu_read_unlock() and the return. And callbacks in soft interrupts.
+	 */
+	synchronize_rcu_tasks();
+	synchronize_srcu(&xway_srcu);
+	/* An accept that was under way may have armed one more. */
+	xway_sock_give_all_back(deadline);
 	synchronize_srcu(&xway_srcu);
 	synchronize_rcu_tasks();
+	synchronize_rcu();
 }

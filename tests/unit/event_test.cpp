@@ -2,7 +2,9 @@
 /* event_test.cpp - xway_need_event(), and the sleep and wake-up that it serves. */
 #include "explore.h"
 
-#include <semaphore>
+#include <semaphore.h>
+
+#include <atomic>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -38,11 +40,32 @@ TEST(NeedEvent, agrees_with_its_definition_also_across_the_wrap) {
  * Two threads pass bytes through a ring of @size that holds none of them: only who sleeps when
  * and who wakes whom is tried. Either side sleeps as section 6 of docs/protocol.md says.
  */
-struct Bell {
-    std::counting_semaphore<> rung{0};
+class Bell {
+public:
+    Bell() { sem_init(&rung_, 0, 0); }
+    ~Bell() { sem_destroy(&rung_); }
+
+    void ring() { sem_post(&rung_); }
 
     /* False: nobody came, and so a wake-up was lost. */
-    bool wait() { return rung.try_acquire_for(std::chrono::seconds(20)); }
+    bool wait() {
+        struct timespec end;
+        clock_gettime(CLOCK_REALTIME, &end);
+        end.tv_sec += 30;
+        while (sem_timedwait(&rung_, &end))
+            if (errno != EINTR)
+                return false;
+        return true;
+    }
+
+private:
+    sem_t rung_; /* not std::counting_semaphore: GCC 12's may itself lose a wake-up */
+};
+
+/* False: nobody came, and so a wake-up was lost. */
+bool wait() {
+    return rung.try_acquire_for(std::chrono::seconds(20));
+}
 };
 
 struct Pair {
@@ -80,7 +103,7 @@ bool send_all(Pair& pair, uint32_t first, uint32_t count, uint32_t size) {
         xway_mb();
         if (xway_need_event(xway_load(&pair.receiver.data_event), prod, old)) {
             pair.wakes++;
-            pair.data.rung.release();
+            pair.data.ring();
         }
         dawdle(seed);
     }
@@ -106,7 +129,7 @@ bool take_all(Pair& pair, uint32_t first, uint32_t count) {
         xway_mb();
         if (xway_need_event(xway_load(&pair.sender.room_event), cons, old)) {
             pair.wakes++;
-            pair.room.rung.release();
+            pair.room.ring();
         }
         dawdle(seed);
     }

@@ -577,6 +577,7 @@ def main():
             for line in reason.splitlines():
                 comment(line)
         (options.out / "dmesg-dom0.log").write_text(lab.run("dom0", "dmesg").stdout)
+    print(f"{len(names) - bad} passed, {bad} failed", flush=True)
     return 1 if bad else 0
 
 

@@ -376,7 +376,7 @@ def main():
     names = [name for name in vars(Tests) if name.startswith("test_") and fnmatch(name[5:], options.only)]
     keys = {name: f"{options.guest}/{name[5:]}" for name in names}
     report = Report(list(keys.values()))
-    lab = XwayLab(out, kind=options.guest, programs=["ss", "ping", *map(str, PROGRAMS)],
+    lab = XwayLab(out, kind=options.guest, programs=["ss", *map(str, PROGRAMS)],
                   dom0_programs=["tcpdump"], say=lambda text: print(f"# {text}", flush=True))
     try:
         run(lab, options, report, names, keys)

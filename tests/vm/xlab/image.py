@@ -118,7 +118,8 @@ class Image:
         for path, (mode, source) in sorted(self.entries.items()):
             if isinstance(source, Path):
                 info = source.stat()
-                source = f"{source} {info.st_size} {0 if "stripped" in source.parts else info.st_mtime_ns}".encode()
+                stamp = 0 if "stripped" in source.parts else info.st_mtime_ns
+                source = f"{source} {info.st_size} {stamp}".encode()
             digest.update(f"{path}\0{mode}\0".encode() + source + b"\0")
         target = Path(directory) / f"{name}-{digest.hexdigest()[:16]}.cpio"
         if not target.exists():

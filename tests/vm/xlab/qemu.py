@@ -93,7 +93,8 @@ class Qemu:
         if not program:
             raise LabError("no qemu-system-x86_64: install the packages listed in tests/vm/packages (make deps)")
         xen_arguments = (f"console=com1 com1=115200,8n1 dom0_mem={dom0_memory}M,max:{dom0_memory}M "
-                         f"dom0_max_vcpus={dom0_vcpus} noreboot bootscrub=off loglvl=all guest_loglvl=all conring_size=4M")
+                         f"dom0_max_vcpus={dom0_vcpus} noreboot bootscrub=off "
+                         "loglvl=all guest_loglvl=all conring_size=4M")
         linux_arguments = f"console=hvc0 clocksource=xen log_buf_len=4M {dom0_arguments}"
         command = [program, "-accel", "tcg,thread=multi,tb-size=1024", "-smp", str(processors), "-m", str(memory),
                    "-cpu", cpu, "-display", "none", "-no-reboot", "-nic", "none", "-no-user-config",
