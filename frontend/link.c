@@ -181,6 +181,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	INIT_DELAYED_WORK(&link->work, xway_link_work);
 	tasklet_setup(&link->tasklet, xway_ctl_tasklet);
 	link->domid = peer->domid;
+	link->retry_at = jiffies;
 	link->instance = peer->instance;
 	link->self = self;
 	link->slots = XWAY_SLOT_PAGES * XWAY_SLOTS_PER_PAGE;
@@ -257,7 +258,7 @@ static void xway_link_up(struct xway_link *link)
 {
 	smp_store_release(&link->state, XWAY_LINK_UP);
 	xway_stat_inc(links_up);
-	pr_info("link with domain %u is up\n", link->domid);
+	pr_info_ratelimited("link with domain %u is up\n", link->domid);
 	/* What came before the tasklet would look at messages. */
 	tasklet_schedule(&link->tasklet);
 	xway_conns_link_up(link);
@@ -323,11 +324,12 @@ static void xway_link_down(struct xway_link *link)
 	xway_conns_forget_hellos(link);
 	xway_ctl_late_free(link);
 	xway_view_region_unmap(&link->view);
-	xway_region_destroy(&link->region);
+	if (xway_region_destroy(&link->region))
+		link->retry_at = jiffies + XWAY_LINK_CLUNG_MS * HZ / 1000;
 	for (i = 0; i < link->slots; i++)
 		WARN_ON_ONCE(link->slot[i].conn);
 	xway_stat_inc(links_down);
-	pr_info("link with domain %u is down\n", link->domid);
+	pr_info_ratelimited("link with domain %u is down\n", link->domid);
 	clear_bit(link->domid, xway_links_wanted);
 	xway_device_sync();
 }
@@ -370,7 +372,7 @@ static void xway_link_quiesce(struct xway_link *link)
 		xway_link_down(link);
 	} else if (READ_ONCE(link->broken) || time_after(jiffies, link->deadline)) {
 		if (!READ_ONCE(link->broken))
-			pr_info("domain %u does not answer: its connections that were on rings are reset\n",
+			pr_info_ratelimited("domain %u does not answer: its connections that were on rings are reset\n",
 				link->domid);
 		WRITE_ONCE(link->broken, true);
 		xway_conns_detach(link);
@@ -418,8 +420,10 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 		offer.from == peer->instance && offer.for_ == self;
 	if (link && link->state == XWAY_LINK_DOWN) {
 		if (link->instance == peer->instance && link->self == self &&
-		    (valid || READ_ONCE(link->liar)))
+		    (valid || READ_ONCE(link->liar) || time_before(jiffies, link->retry_at))) {
+			clear_bit(peer->domid, xway_links_wanted);
 			return;
+		}
 		xway_link_forget(link);
 		link = NULL;
 	}

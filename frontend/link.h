@@ -40,6 +40,7 @@ enum xway_link_state {
 };
 
 #define XWAY_LINK_QUIET_MS	3000	/* F-5: how long a peer may take to answer QUIESCE */
+#define XWAY_LINK_CLUNG_MS	60000	/* a peer that keeps our pages mapped gets no others so soon */
 #define XWAY_LINK_STEP_MS	5	/* between two looks while quiescing */
 
 /* One of our slots. */
@@ -72,6 +73,7 @@ struct xway_link {
 	bool			liar;		/* set anywhere, never cleared: the peer broke a rule */
 	struct delayed_work	work;
 	unsigned long		deadline;	/* xway_wq: jiffies, while QUIESCING */
+	unsigned long		retry_at;	/* xway_wq: jiffies, when DOWN: not before this */
 	bool			quiesce_sent;	/* xway_wq */
 	bool			quiet_sent;	/* xway_wq */
 	bool			quiesce_seen;	/* written by the tasklet */

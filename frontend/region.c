@@ -14,31 +14,34 @@
 #define XWAY_REGION_PATIENCE_MS	1000	/* a peer that goes in good order unmaps within a few */
 
 /* End one grant and free its page. The peer may be about to unmap: wait for it until @deadline. */
-static void xway_region_end_grant(grant_ref_t ref, struct page *page, unsigned long deadline)
+static bool xway_region_end_grant(grant_ref_t ref, struct page *page, unsigned long deadline)
 {
 	while (!gnttab_try_end_foreign_access(ref)) {
 		if (time_after(jiffies, deadline)) {
 			/* The kernel keeps both, and frees them whenever the peer lets go. */
 			gnttab_end_foreign_access(ref, page);
-			return;
+			return false;
 		}
 		msleep(1);
 	}
 	__free_page(page);
+	return true;
 }
 
-static void xway_region_free(struct xway_region *region, unsigned int granted)
+static bool xway_region_free(struct xway_region *region, unsigned int granted)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(XWAY_REGION_PATIENCE_MS);
+	bool clung = false;
 	unsigned int i;
 
 	for (i = 0; i < granted; i++)
-		xway_region_end_grant(region->ref[i], region->page[i], deadline);
+		clung |= !xway_region_end_grant(region->ref[i], region->page[i], deadline);
 	for (; i < region->pages && region->page[i]; i++)
 		__free_page(region->page[i]);
 	kvfree(region->ref);
 	kvfree(region->page);
 	memset(region, 0, sizeof(*region));
+	return clung;
 }
 
 int xway_region_create(struct xway_region *region, domid_t peer, unsigned int ctl_pages,
@@ -86,10 +89,9 @@ err_free:
 	return -ENOMEM;
 }
 
-void xway_region_destroy(struct xway_region *region)
+bool xway_region_destroy(struct xway_region *region)
 {
-	if (region->pages)
-		xway_region_free(region, region->pages);
+	return region->pages && xway_region_free(region, region->pages);
 }
 
 /* Map @n pages by @ref into @page; on failure none of them stays mapped. */

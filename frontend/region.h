@@ -41,8 +41,11 @@ struct xway_view_region {
 int xway_region_create(struct xway_region *region, domid_t peer, unsigned int ctl_pages,
 		       unsigned int slot_pages, unsigned int arena_pages);
 
-/* Ends the grants. Pages that the peer still maps are left to the kernel's deferred list. */
-void xway_region_destroy(struct xway_region *region);
+/*
+ * Ends the grants. Pages that the peer still maps after a second are left to the kernel's deferred
+ * list; true if there were any.
+ */
+bool xway_region_destroy(struct xway_region *region);
 
 /*
  * Maps the region whose page 0 is granted to us as @ref. May sleep. Returns 0, -EPROTO (the header

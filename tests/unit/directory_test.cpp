@@ -37,7 +37,8 @@ protected:
         store.make(path + "/device").has_value();
     }
 
-    void create_vif(unsigned id, unsigned index, const std::string &mac, const std::string &ip = "") {
+    void create_vif(unsigned id, unsigned index, const std::string &mac,
+                    const std::string &ip = "") {
         const std::string back = fmt::format("/local/domain/0/backend/vif/{}/{}", id, index);
         set(back + "/mac", mac);
         if (!ip.empty())
@@ -91,12 +92,18 @@ TEST_F(Directory, adds_a_device_as_the_protocol_says) {
 
     const std::string fe = "/local/domain/3/device/xway/0", be = "/local/domain/0/backend/xway/3/0";
     const std::map<std::string, std::string> expected{
-        {fe + "/backend", be},       {fe + "/backend-id", "0"},
-        {fe + "/state", "1"},        {be + "/frontend", fe},
-        {be + "/frontend-id", "3"},  {be + "/online", "1"},
-        {be + "/state", "1"},        {be + "/name", "web"},
-        {be + "/uuid", uuid_of(3)},  {be + "/mac", "00:16:3e:00:00:03 00:16:3e:00:01:03"},
-        {be + "/ip", "10.0.0.3 fd00::3"}, {be + "/allow", ""}};
+        {fe + "/backend", be},
+        {fe + "/backend-id", "0"},
+        {fe + "/state", "1"},
+        {be + "/frontend", fe},
+        {be + "/frontend-id", "3"},
+        {be + "/online", "1"},
+        {be + "/state", "1"},
+        {be + "/name", "web"},
+        {be + "/uuid", uuid_of(3)},
+        {be + "/mac", "00:16:3e:00:00:03 00:16:3e:00:01:03"},
+        {be + "/ip", "10.0.0.3 fd00::3"},
+        {be + "/allow", ""}};
     std::map<std::string, std::string> found;
     for (const auto &[path, node] : store.nodes) {
         if (path.starts_with(fe + '/') || path.starts_with(be + '/'))
@@ -108,11 +115,11 @@ TEST_F(Directory, adds_a_device_as_the_protocol_says) {
     EXPECT_EQ(store.nodes[fe].permissions, front);
     EXPECT_EQ(store.nodes[be].permissions, back);
     for (const auto &[path, value] : found) {
-        const bool is_secret = path.ends_with("/mac") || path.ends_with("/ip") || path.ends_with("/allow");
-        EXPECT_EQ(store.nodes[path].permissions,
-                  path.starts_with(fe) ? front
-                  : is_secret          ? secret
-                                       : back)
+        const bool is_secret =
+            path.ends_with("/mac") || path.ends_with("/ip") || path.ends_with("/allow");
+        EXPECT_EQ(store.nodes[path].permissions, path.starts_with(fe) ? front
+                                                 : is_secret          ? secret
+                                                                      : back)
             << path;
     }
 }

@@ -62,12 +62,6 @@ private:
     sem_t rung_; /* not std::counting_semaphore: GCC 12's may itself lose a wake-up */
 };
 
-/* False: nobody came, and so a wake-up was lost. */
-bool wait() {
-    return rung.try_acquire_for(std::chrono::seconds(20));
-}
-};
-
 struct Pair {
     struct xway_slot sender = {}, receiver = {};
     Bell data, room;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// front_proc_test.cpp - the modules' text files, the kernel's socket lists, and how rows are printed.
+// front_proc_test.cpp - the modules' text files, the kernel's socket lists, and how rows are
+// printed.
 #include <gtest/gtest.h>
 
 #include "../../xenstore-tools/front_proc.h"
@@ -11,12 +12,14 @@ namespace {
 
 constexpr char kSocket[] =
     "state=ESTABLISHED local=10.0.0.3:40000 remote=10.0.0.4:6379 peer=4 role=client tx=ring rx=tcp "
-    "why_tx=none tx_fill=0 tx_size=65536 rx_fill=12 rx_size=65536 tx_ring=1000 tx_tcp=1 rx_ring=2000 "
+    "why_tx=none tx_fill=0 tx_size=65536 rx_fill=12 rx_size=65536 tx_ring=1000 tx_tcp=1 "
+    "rx_ring=2000 "
     "rx_tcp=2 tx_switches=1 rx_switches=3 age_ms=1200 inode=1234 uid=7\n";
 
 TEST(FrontProc, reads_the_status) {
-    const auto status = parse_front_status("version=1 domid=3 instance=9f00000000000001 state=connected "
-                                           "enable=1 flip_ms=0 ring_kib=64 arena_kib=1024\n");
+    const auto status =
+        parse_front_status("version=1 domid=3 instance=9f00000000000001 state=connected "
+                           "enable=1 flip_ms=0 ring_kib=64 arena_kib=1024\n");
     ASSERT_TRUE(status) << status.error().text();
     EXPECT_EQ(status->domid, 3u);
     EXPECT_EQ(status->state, "connected");
@@ -108,12 +111,13 @@ TEST(FrontProc, reads_what_the_broker_says) {
 
 TEST(KernelTcp, reads_both_families) {
     constexpr char kHeader[] = "  sl  local_address rem_address   st tx_queue rx_queue ...\n";
-    const auto v4 = parse_kernel_tcp(
-        std::string(kHeader) +
-        "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 "
-        "0000000000000000 100 0 0 10 0\n"
-        "   1: 0300000A:9C40 0400000A:18EB 01 00000000:00000000 02:00000A5C 00000000  1000        0 12 2 "
-        "0000000000000000 20 4 30 10 -1\n");
+    const auto v4 = parse_kernel_tcp(std::string(kHeader) +
+                                     "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 "
+                                     "00:00000000 00000000     0        0 11 1 "
+                                     "0000000000000000 100 0 0 10 0\n"
+                                     "   1: 0300000A:9C40 0400000A:18EB 01 00000000:00000000 "
+                                     "02:00000A5C 00000000  1000        0 12 2 "
+                                     "0000000000000000 20 4 30 10 -1\n");
     ASSERT_TRUE(v4) << v4.error().text();
     ASSERT_EQ(v4->size(), 2u);
     EXPECT_FALSE((*v4)[0].established);
@@ -126,7 +130,8 @@ TEST(KernelTcp, reads_both_families) {
     const auto v6 = parse_kernel_tcp(
         std::string(kHeader) +
         "   0: 000000FD000000000000000003000000:0016 0000000000000000FFFF00000400000A:0017 01 "
-        "00000000:00000000 00:00000000 00000000     0        0 13 1 0000000000000000 100 0 0 10 0\n");
+        "00000000:00000000 00:00000000 00000000     0        0 13 1 0000000000000000 100 0 0 10 "
+        "0\n");
     ASSERT_TRUE(v6) << v6.error().text();
     EXPECT_EQ(v6->front().local.text(), "[fd00::3]:22");
     EXPECT_EQ(v6->front().remote.text(), "10.0.0.4:23") << "a mapped address is its IPv4 address";
@@ -146,7 +151,8 @@ TEST(Output, prints_the_same_rows_as_table_and_as_json) {
     EXPECT_EQ(table.text({.json = true}), "[{\"id\":3,\"name\":\"web\",\"hidden\":true},"
                                           "{\"id\":12,\"name\":\"\",\"hidden\":null}]\n");
     EXPECT_EQ(text_of_fields({{"a", 1u}, {"long", "b"}}, {}), "a     1\nlong  b\n");
-    EXPECT_EQ(text_of_fields({{"a", 1u}, {"long", "b"}}, {.json = true}), "{\"a\":1,\"long\":\"b\"}\n");
+    EXPECT_EQ(text_of_fields({{"a", 1u}, {"long", "b"}}, {.json = true}),
+              "{\"a\":1,\"long\":\"b\"}\n");
 }
 
 TEST(Output, is_humane) {

@@ -86,7 +86,7 @@ TEST(Policy, skips_comments_blank_lines_and_spaces) {
                                  "device last");
     ASSERT_EQ(policy.rules().size(), 3u);
     EXPECT_EQ(policy.rules()[0].line, 4u);
-    EXPECT_TRUE(policy.wants_device(named("a#b"))); // '#' within a word is part of it
+    EXPECT_TRUE(policy.wants_device(named("a#b")));  // '#' within a word is part of it
     EXPECT_TRUE(policy.wants_device(named("last"))); // a last line without its end
 }
 
@@ -108,18 +108,14 @@ TEST_P(WrongLine, is_an_error_that_names_the_line_and_the_remedy) {
 INSTANTIATE_TEST_SUITE_P(
     Policy, WrongLine,
     testing::Values(
-        Wrong{"permit a b", "'permit' is not known"},
-        Wrong{"Allow a b", "'Allow' is not known"},
-        Wrong{"allow", "'allow' has too few words"},
-        Wrong{"allow a", "'allow' has too few words"},
+        Wrong{"permit a b", "'permit' is not known"}, Wrong{"Allow a b", "'Allow' is not known"},
+        Wrong{"allow", "'allow' has too few words"}, Wrong{"allow a", "'allow' has too few words"},
         Wrong{"allow a # b", "'allow' has too few words"},
         Wrong{"allow a b c", "'allow' has too many words"},
-        Wrong{"deny", "'deny' has too few words"},
-        Wrong{"deny a", "'deny' has too few words"},
+        Wrong{"deny", "'deny' has too few words"}, Wrong{"deny a", "'deny' has too few words"},
         Wrong{"deny a b c", "'deny' has too many words"},
         Wrong{"device", "'device' has too few words"},
-        Wrong{"device a b", "'device' has too many words"},
-        Wrong{"ip", "'ip' has too few words"},
+        Wrong{"device a b", "'device' has too many words"}, Wrong{"ip", "'ip' has too few words"},
         Wrong{"ip a", "'ip' has too few words"},
         Wrong{"ip a 10.0.0.1, 10.0.0.2", "'ip' has too many words"},
         Wrong{"ip a 10.0.0.1,", "an address is missing beside a comma"},

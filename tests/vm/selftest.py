@@ -67,7 +67,7 @@ def lives(lab):
     except LabError:
         pass
     lab.create("b")
-    lab.run("a", "ping -c 2 -w 60 b", check=True)
+    lab.wait_until("a", "ping -c 1 -w 5 b")
     passed("a guest destroyed and made again")
 
     counter = lab.start("a", "for i in 0 1 2 3 4 5 6 7 8; do echo $i; sleep 1; done >/tmp/count")
@@ -76,7 +76,7 @@ def lives(lab):
     lab.attach("a")
     lab.wait_guest("a")
     lab.wait_until("a", "[ $(tail -n 1 /tmp/count) = 8 ]")
-    lab.run("a", "ping -c 2 -w 60 b", check=True)
+    lab.wait_until("a", "ping -c 1 -w 5 b")
     assert not counter.running
     passed("a guest saved and restored, its processes going on")
 
