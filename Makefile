@@ -1,53 +1,183 @@
 # SPDX-License-Identifier: GPL-2.0
-# xway: TCP between guests of one Xen host over shared memory. `make help` lists what there is to do.
+# The only entry: `make` lists what there is. V=1 shows the commands, KDIR=DIR names the kernel to build
+# for, DEPS=0 leaves packages alone.
 
-Q := $(if $(V),,@)
+PREFIX		?= /usr
+DESTDIR		?=
+DEPS		?= 1
 
-help: ## list the targets (the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+.DEFAULT_GOAL	:= help
+MAKEFLAGS	+= --no-print-directory
+quiet		= $(if $(V),,-s)
+export PREFIX DESTDIR
 
-demo: deps programs modules ## two real Xen guests, unmodified programs, TCP and xway side by side
-	$(Q)bench/demo $(if $(GUEST),--guest $(GUEST))
+# As many jobs as there are processors, unless whoever called has said how many.
+jobs		= $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-test: deps ## all tests: units, then the lab with PV and with PVH guests
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)tests/run
+cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/vm bench libxway, \
+			$(d)/*.cpp $(d)/*.h)))
+c_files		= $(sort $(wildcard frontend/*.[ch] backend/*.[ch]))
+headers		= $(sort $(wildcard include/xway/*.h))
+scripts		= $(shell git ls-files -co --exclude-standard 2>/dev/null | \
+			xargs -r grep -lIE '^\#!/(usr/)?bin/(env )?(ba|da|)sh' 2>/dev/null)
 
-vm: deps programs modules ## a shell in dom0, with two guests running and xway at hand
-	$(Q)tests/vm/lab shell tests/vm/scenarios/xway.toml
+##@ Build
 
-all: modules programs abi ## build everything
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' \
+		Makefile
 
-modules: ## build xway_front.ko and xway_back.ko against KDIR, or the installed headers
-	$(Q)$(MAKE) --no-print-directory -C backend
-	$(Q)$(MAKE) --no-print-directory -C frontend
+.PHONY: all
+all: modules tools programs abi ## modules, tools and the programs that the tests run
 
-tools: ## build the commands xway and xwayd-xen
-	$(Q)$(MAKE) --no-print-directory -C xenstore-tools
+.PHONY: modules frontend backend
+modules: frontend backend ## xway_front.ko and xway_back.ko
+frontend backend:
+	@echo "  KMOD    $@"
+	@+$(MAKE) $(quiet) -C $@
 
-programs: tools ## build the tools, the test programs and the benchmark
-	$(Q)$(MAKE) --no-print-directory -C tests/socket
-	$(Q)$(MAKE) --no-print-directory -C bench
+.PHONY: tools
+tools: ## the command xway and dom0's daemon xwayd-xen
+	@+$(MAKE) $(quiet) -C xenstore-tools
 
-unit: ## build and run the unit tests (ASan and UBSan, TSan, plain)
-	$(Q)$(MAKE) --no-print-directory -C tests/unit
-	$(Q)tests/unit/run
+.PHONY: programs programs-unit programs-socket programs-bench
+programs: programs-unit programs-socket programs-bench
+programs-unit programs-socket:
+	@+$(MAKE) $(quiet) -C tests/$(@:programs-%=%) all
+programs-bench:
+	@+$(MAKE) $(quiet) -C bench all
 
-abi: ## does docs/protocol.md say what include/xway is?
-	$(Q)tests/abi/run
+.PHONY: install
+install: modules tools ## into $(DESTDIR): modules, tools, headers, examples of configuration
+	@+$(MAKE) -C frontend install $(if $(DESTDIR),INSTALL_MOD_PATH=$(abspath $(DESTDIR)))
+	@+$(MAKE) -C backend install $(if $(DESTDIR),INSTALL_MOD_PATH=$(abspath $(DESTDIR)))
+	@+$(MAKE) -C xenstore-tools install
+	@install -d $(DESTDIR)$(PREFIX)/include/xway $(DESTDIR)$(PREFIX)/share/doc/xway/examples
+	@install -m 644 $(headers) $(DESTDIR)$(PREFIX)/include/xway
+	@cp -R configs/. $(DESTDIR)$(PREFIX)/share/doc/xway/examples
 
-deps: ## install what is missing from Debian's packages (root, or sudo)
-	$(Q)tests/deps
+.PHONY: clean
+clean: ## remove all that was built
+	@+$(MAKE) -s -C frontend clean
+	@+$(MAKE) -s -C backend clean
+	@rm -rf build
 
-install: tools modules ## install modules, tools, man pages and the unit (DESTDIR, PREFIX)
-	$(Q)$(MAKE) --no-print-directory -C xenstore-tools install
-	$(Q)$(MAKE) --no-print-directory -C backend install
-	$(Q)$(MAKE) --no-print-directory -C frontend install
+##@ Test
 
-clean: ## remove what was built
-	$(Q)rm -rf build
-	$(Q)$(MAKE) --no-print-directory -C backend clean
-	$(Q)$(MAKE) --no-print-directory -C frontend clean
+.PHONY: test
+test: ## everything: packages, build, units, then Xen with PV and with PVH guests
+	@+$(MAKE) deps
+	@+$(MAKE) $(jobs) all
+	@exec tests/run
 
-.PHONY: help demo test vm all modules tools programs unit abi deps install clean
-.DEFAULT_GOAL := help
+.PHONY: unit
+unit: programs-unit ## the unit tests; no Xen, no module
+	@tests/unit/run
+
+# A stamp, so that an unchanged document costs nothing.
+.PHONY: abi
+abi: build/abi/checked ## does docs/protocol.md agree with include/xway?
+build/abi/checked: docs/protocol.md $(headers) $(wildcard tests/abi/*)
+	@mkdir -p $(@D)
+	@tests/abi/run >$(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
+	@echo "  ABI     docs/protocol.md: $$(tail -n 1 $(@D)/log)"
+	@touch $@
+
+.PHONY: vm
+vm: all ## a shell in dom0 of a real Xen host with two guests
+	@exec tests/vm/lab shell
+
+.PHONY: demo
+demo: ## two guests, unmodified programs: TCP over netfront and xway side by side
+	@+$(MAKE) deps
+	@+$(MAKE) $(jobs) modules tools programs
+	@exec bench/demo
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing, if any
+	@[ "$(DEPS)" != 0 ] || exit 0; $(install_packages)
+
+# Asks dpkg first: on a machine that has all, nothing is run, asked or said.
+define install_packages
+	wanted=$$(cat tests/packages tests/vm/packages | sort -u); \
+	missing=; \
+	for package in $$wanted; do \
+		dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed || \
+			missing="$$missing $$package"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "deps: no apt-get here. Install what your system calls these packages of Debian 12," >&2; \
+		echo "deps: then add DEPS=0 to the command:$$missing" >&2; \
+		exit 1; \
+	fi; \
+	as_root=; \
+	if [ "$$(id -u)" -ne 0 ]; then \
+		as_root="sudo"; [ -t 0 ] || as_root="sudo -n"; \
+		if ! command -v sudo >/dev/null || ! $$as_root true; then \
+			echo "deps: packages are missing and I may not install them. As root, run:" >&2; \
+			echo "deps:   apt-get install --no-install-recommends$$missing" >&2; \
+			exit 1; \
+		fi; \
+	fi; \
+	echo "deps: installing$$missing"; \
+	case "$$missing" in *xen-hypervisor*) [ ! -d /boot/grub ] || \
+		echo "deps: note: GRUB will offer Xen first; XEN_OVERRIDE_GRUB_DEFAULT=0 in" \
+		     "/etc/default/grub.d/xen.cfg keeps Linux first" ;; \
+	esac; \
+	mkdir -p build/log; \
+	apt="$$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300"; \
+	{ $$apt update && $$apt install -y --no-install-recommends $$missing; } \
+		</dev/null >build/log/deps.log 2>&1 || { \
+		tail -n 15 build/log/deps.log >&2; \
+		echo "deps: apt-get failed, see build/log/deps.log. The lists are made for Debian 12 (bookworm);" >&2; \
+		echo "deps: with other packages in their place, add DEPS=0 to the command" >&2; \
+		exit 1; \
+	}
+endef
+
+##@ Look after
+
+.PHONY: style
+style: ## clang-format and shellcheck
+	@bad=0; \
+	if command -v clang-format >/dev/null; then \
+		for file in $(cxx_files); do \
+			clang-format --dry-run -Werror "$$file" 2>/dev/null || { echo "style: $$file: run clang-format -i on it"; bad=1; }; \
+		done; \
+	else echo "skip: clang-format is not installed"; fi; \
+	if command -v shellcheck >/dev/null; then \
+		shellcheck $(scripts) || bad=1; \
+	else echo "skip: shellcheck is not installed"; fi; \
+	exit $$bad
+
+# A file may be longer if one of its first lines says why: "Long because ...".
+.PHONY: check
+check: ## file sizes, cppcheck, sparse
+	@mkdir -p build; bad=0; \
+	limit() { \
+		most=$$1; shift; \
+		for file; do \
+			lines=$$(wc -l <"$$file"); \
+			[ "$$lines" -le "$$most" ] || head -n 20 "$$file" | grep -q 'Long because' || \
+				{ echo "check: $$file: $$lines lines, $$most are the limit"; bad=1; }; \
+		done; \
+	}; \
+	limit 100 $(filter %/main.c %/main.cpp,$(c_files) $(cxx_files)); \
+	limit 800 $(filter %.c,$(c_files)); \
+	limit 700 $(filter %.cpp,$(cxx_files)); \
+	limit 300 $(filter %.h,$(c_files) $(cxx_files) $(headers)); \
+	if command -v cppcheck >/dev/null; then \
+		cppcheck --quiet $(jobs) --std=c++20 --language=c++ --enable=warning,portability --inline-suppr \
+			--library=googletest \
+			--suppress=missingInclude --suppress=ignoredReturnValue --error-exitcode=1 -Iinclude \
+			$(filter %.cpp,$(cxx_files)) || bad=1; \
+	else echo "skip: cppcheck is not installed"; fi; \
+	if command -v sparse >/dev/null; then \
+		for module in frontend backend; do \
+			$(MAKE) -s -C $$module C=2 CF=-D__CHECK_ENDIAN__ >build/sparse-$$module.log 2>&1 || bad=1; \
+			grep -E "$$module/.*(warning|error):|include/xway/.*(warning|error):" build/sparse-$$module.log && bad=1; \
+		done; \
+	else echo "skip: sparse is not installed"; fi; \
+	exit $$bad

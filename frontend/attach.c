@@ -189,7 +189,6 @@ decline:
 void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg)
 {
 	struct xway_conn *conn = xway_slot_conn(link, msg->to);
-	bool attached = false;
 
 	if (!conn)
 		return;
@@ -205,14 +204,11 @@ void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg)
 			set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
 			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, conn->id);
 		} else {
+			/* The peer's first bytes, if there are any, come with a WAKE behind this. */
 			__xway_conn_attach(conn, msg->from);
-			attached = true;
 		}
 	}
 	spin_unlock_bh(&conn->lock);
-	/* A debug switch or the peer's first bytes may be there already. */
-	if (attached)
-		xway_conn_wake(conn);
 out:
 	xway_conn_put(conn);
 }

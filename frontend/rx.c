@@ -182,10 +182,20 @@ static int xway_rx_copy(struct xway_conn *conn, const struct xway_rx *rx, struct
 static int xway_rx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, u32 want,
 		       int flags)
 {
+	bool inq = tcp_sk(sk)->recvmsg_inq;
+	struct msghdr kept = *msg;
 	int addr_len = 0;
-	int n = xway_base_prot(conn)->recvmsg(sk, msg, want,
-					      (flags | MSG_DONTWAIT) & ~MSG_WAITALL, &addr_len);
+	int n;
 
+	if (inq)	/* TCP would count its own bytes alone: see xway_rx_put_inq() */
+		msg->msg_controllen = 0;
+	n = xway_base_prot(conn)->recvmsg(sk, msg, want, (flags | MSG_DONTWAIT) & ~MSG_WAITALL,
+					  &addr_len);
+	if (inq) {
+		msg->msg_control = kept.msg_control;
+		msg->msg_controllen = kept.msg_controllen;
+		msg->msg_flags = kept.msg_flags;
+	}
 	if (n > 0 && !(flags & MSG_PEEK)) {
 		conn->rx_tcp += n;
 		xway_stat_add(rx_tcp_bytes, n);
@@ -397,6 +407,16 @@ static void xway_rx_rearm(struct xway_conn *conn, struct sock *sk)
 		sk->sk_data_ready(sk);
 }
 
+/* TCP_INQ: tell how many bytes are left, on both rails. */
+static void xway_rx_put_inq(struct xway_conn *conn, struct sock *sk, struct msghdr *msg)
+{
+	int inq = xway_rx_readable(conn, sk);
+
+	if (!inq && READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN)
+		inq = 1;	/* as TCP says of an end of file that waits */
+	put_cmsg(msg, SOL_TCP, TCP_CM_INQ, sizeof(inq), &inq);
+}
+
 int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t len,
 		    int flags)
 {
@@ -453,6 +473,8 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			break;
 	}
 	if (done) {
+		if (tcp_sk(sk)->recvmsg_inq)
+			xway_rx_put_inq(conn, sk, msg);
 		xway_rx_rearm(conn, sk);
 		if (!(flags & MSG_PEEK) && conn->attached)
 			xway_stat_inc(rx_ring_calls);

@@ -112,8 +112,8 @@ TEST(StreamModel, any_mixture_of_switches_comes_out_exact) {
 TEST(StreamModel, indices_epochs_and_sequence_numbers_wrap) {
     for (uint32_t seed = 1; seed <= kSeeds && !HasFailure(); seed++) {
         Rng rng(seed);
-        uint32_t epoch = -2 * below(rng, 40);
-        run({seed, epoch, -below(rng, 1u << 18), -below(rng, 1u << 18), 4000, 32});
+        uint32_t epoch = 0u - 2 * below(rng, 40);
+        run({seed, epoch, 0u - below(rng, 1u << 18), 0u - below(rng, 1u << 18), 4000, 32});
     }
 }
 
