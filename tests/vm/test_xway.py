@@ -166,13 +166,13 @@ class Tests:
         """tcpdump on dom0's bridge while 100 MiB pass: segments without data, but for the first few."""
         self.lab.run("dom0", "rm -f /tmp/bridge.pcap")
         with self.serve("xway-transfer serve --port 7000", port=7000):
-            dump = self.lab.start("dom0", "exec tcpdump -i xenbr0 -s 96 -w /tmp/bridge.pcap tcp port 7000")
+            dump = self.lab.start("dom0", "exec tcpdump -U -i xenbr0 -s 96 -w /tmp/bridge.pcap tcp port 7000")
             self.lab.wait_until("dom0", "[ -s /tmp/bridge.pcap ]")
             before = self.ring_bytes()
             self.transfer(1, 50 * MIB, 300)
             moved = self.ring_bytes() - before
             time.sleep(1)
-            dump.signal(2)
+            dump.signal(15)
             dump.wait(20)
         text = self.lab.run("dom0", "tcpdump -r /tmp/bridge.pcap -n -q 2>/dev/null", timeout=120).stdout
         sizes = [int(found) for found in re.findall(r"tcp (\d+)$", text, re.M)]
@@ -211,7 +211,7 @@ class Tests:
     def test_unload_under_load_keeps_every_byte(self):
         for who in ("b", "a"):
             with self.serve("xway-transfer serve --port 7000", port=7000):
-                job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 4 --bytes {24 * MIB}")
+                job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 4 --bytes {10 * MIB}")
                 self.lab.wait_until("a", "grep -q 'tx=ring rx=ring' /proc/xway_front/sockets")
                 self.lab.unload_guest(who)
                 result = job.wait(300)
