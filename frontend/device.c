@@ -88,8 +88,7 @@ static void xway_disconnect(struct xenbus_device *dev)
 {
 	xway_peers_clear(xway_link_gone);
 	xway_instance = 0;
-	if (dev->state != XenbusStateClosed)
-		xenbus_frontend_closed(dev);
+	xenbus_frontend_closed(dev);
 }
 
 static void xway_sync(struct work_struct *work)
@@ -110,7 +109,9 @@ static void xway_sync(struct work_struct *work)
 		break;
 	case XenbusStateClosing:
 	case XenbusStateClosed:
-		xway_disconnect(dev);
+		/* Before we are connected this is our earlier life: the broker will answer. */
+		if (dev->state == XenbusStateConnected)
+			xway_disconnect(dev);
 		break;
 	default:
 		break;

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """test_xway.py - xway in a real Xen host: guests, modules, unmodified programs.
 
-    tests/vm/test_xway.py [--guest pv|pvh] [--only GLOB] [--quick]
+    tests/vm/test_xway.py [--guest pv|pvh] [--only GLOB,...] [--quick]
 
 Prints a line a test, `ok` or `not ok`, with the time that is left, and last `N passed, N failed`. The kernel
 logs, the grants and the event channels are looked at after the modules are gone, and only then is that
@@ -319,7 +319,7 @@ class Tests:
             ("dom0", "xway domain del nosuch", 1, ""), ("dom0", "echo 'alow a b' > /tmp/p; xway policy check /tmp/p", 1, ":1:"),
             ("a", "xway domain add b", 1, ""), ("a", "xway nonsense", 2, ""),
             ("a", "echo 3 > /sys/module/xway_front/parameters/ring_kib", 1, ""),
-            ("a", "insmod /modules/xway_front.ko", 1, "exists"),
+            ("a", "insmod /modules/xway_front.ko || exit 1", 1, "exists"),
         ]
         for where, command, status, words in wrong:
             result = self.lab.run(where, command)
@@ -384,14 +384,14 @@ class Report:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--guest", choices=("pv", "pvh"), default="pv")
-    parser.add_argument("--only", default="*", help="tests whose names match")
+    parser.add_argument("--only", default="*", help="tests whose names match: GLOB[,GLOB...]")
     parser.add_argument("--quick", action="store_true", help="less of everything")
     options = parser.parse_args()
     out = TOP / "build" / "vm" / f"test-{options.guest}"
     out.mkdir(parents=True, exist_ok=True)
     (out / "socket-cases.log").unlink(missing_ok=True)
 
-    names = [name for name in vars(Tests) if name.startswith("test_") and fnmatch(name[5:], options.only)]
+    names = [name for name in vars(Tests) if name.startswith("test_") and any(fnmatch(name[5:], glob) for glob in options.only.split(","))]
     keys = {name: f"{options.guest}/{name[5:]}" for name in names}
     report = Report(list(keys.values()))
     lab = XwayLab(out, kind=options.guest, programs=["ss", *map(str, PROGRAMS)],
