@@ -166,7 +166,7 @@ class Tests:
         """tcpdump on dom0's bridge while 100 MiB pass: segments without data, but for the first few."""
         self.lab.run("dom0", "rm -f /tmp/bridge.pcap")
         with self.serve("xway-transfer serve --port 7000", port=7000):
-            dump = self.lab.start("dom0", "exec tcpdump -U -i xenbr0 -s 96 -w /tmp/bridge.pcap tcp port 7000")
+            dump = self.lab.start("dom0", "exec tcpdump -Z root -U -i xenbr0 -s 96 -w /tmp/bridge.pcap tcp port 7000")
             self.lab.wait_until("dom0", "[ -s /tmp/bridge.pcap ]")
             before = self.ring_bytes()
             self.transfer(1, 50 * MIB, 300)
@@ -174,7 +174,7 @@ class Tests:
             time.sleep(1)
             dump.signal(15)
             dump.wait(20)
-        text = self.lab.run("dom0", "tcpdump -r /tmp/bridge.pcap -n -q 2>/dev/null", timeout=120).stdout
+        text = self.lab.run("dom0", "tcpdump -Z root -r /tmp/bridge.pcap -n -q 2>/dev/null", timeout=120).stdout
         sizes = [int(found) for found in re.findall(r"tcp (\d+)$", text, re.M)]
         check(len(sizes) >= 6, "tcpdump saw no handshake")
         check(moved > 96 * MIB, f"only {moved} bytes rode the rings")
@@ -189,7 +189,7 @@ class Tests:
             hold = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 1 --bytes {400 * MIB}")
             other = self.lab.start("a", "sleep 30 | nc 10.77.0.1 7009")
             time.sleep(2)
-            ss = self.lab.run("a", "ss -tin", check=True).stdout
+            ss = self.lab.run("a", "modprobe tcp_diag && ss -tin", check=True).stdout
             shown = json.loads(self.lab.run("a", "xway show -j", check=True).stdout)
             text = self.lab.run("a", "xway show", check=True).stdout
             hold.signal(9)
@@ -395,7 +395,7 @@ def main():
     keys = {name: f"{options.guest}/{name[5:]}" for name in names}
     report = Report(list(keys.values()))
     lab = XwayLab(out, kind=options.guest, programs=["ss", *map(str, PROGRAMS)],
-                  dom0_programs=["tcpdump"], say=lambda text: print(f"# {text}", flush=True))
+                  dom0_programs=["tcpdump"], kernel_modules=["tcp_diag"], say=lambda text: print(f"# {text}", flush=True))
     try:
         run(lab, options, report, names, keys)
     finally:
