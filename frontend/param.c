@@ -31,9 +31,9 @@ static int xway_range_set(const char *text, const struct kernel_param *kp)
 	if (!err && range->power_of_two && (value & (value - 1)))
 		err = -EINVAL;
 	if (err) {
-		pr_err("%s=%.32s: give %s from %u to %u\n", kp->name, text,
-		       range->power_of_two ? "a power of two" : "a whole number",
-		       range->min, range->max);
+		pr_err("%s=%.*s: give %s from %u to %u\n", kp->name,
+		       min_t(int, strcspn(text, "\n"), 32), text, range->power_of_two ?
+		       "a power of two" : "a whole number", range->min, range->max);
 		return err;
 	}
 	WRITE_ONCE(*range->value, value);

@@ -290,7 +290,7 @@ class Tests:
         self.lab.wait_peers("a")
 
     def test_peer_destroyed(self):
-        rounds = 2 if self.quick else 20 if self.kind == "pv" else 5
+        rounds = 2 if self.quick else 10 if self.kind == "pv" else 3
         for number in range(rounds):
             with self.serve("xway-transfer serve --port 7000", port=7000):
                 job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 3 --bytes {900 * MIB}")
