@@ -535,6 +535,8 @@ static int __xway_rx_privatise(struct xway_conn *conn, const struct sock *sk)
 		return -EAGAIN;		/* still on a ring */
 	if (view.epoch == rx.epoch)
 		return 0;		/* nothing left */
+	/* Read before the epoch, prod may be older than the mark that ends the last ring. */
+	view.prod = view.mark[(view.epoch - 1) % XWAY_MARKS].at;
 	size = view.prod - rx.cons;
 	if (view.epoch - rx.epoch > XWAY_MARKS ||
 	    size > 2 * (XWAY_PAGE_SIZE << XWAY_RING_ORDER_MAX)) {
@@ -577,6 +579,8 @@ static int xway_rx_discard(struct xway_conn *conn)
 	xway_view_read(&view, conn->peer_slot);
 	if (view.epoch & 1)
 		return -EAGAIN;
+	if (view.epoch != conn->rx.epoch)
+		view.prod = view.mark[(view.epoch - 1) % XWAY_MARKS].at;
 	conn->rx = (struct xway_rx){ .epoch = view.epoch, .cons = view.prod };
 	xway_slot_publish_rx(conn->slot, &conn->rx);
 	return 0;
