@@ -172,7 +172,7 @@ void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 	spin_lock_bh(&conn->lock);
 	if (!__xway_conn_attachable(conn))
 		goto decline;
-	decline = XWAY_DECLINE_BUSY;
+	decline = xway_link_is_up(link) ? XWAY_DECLINE_BUSY : XWAY_DECLINE_QUIESCING;
 	if (!xway_slot_take(conn, link))
 		goto decline;
 	conn->domid = link->domid;
@@ -223,8 +223,6 @@ void xway_conn_on_decline(struct xway_link *link, const struct xway_msg *msg)
 	xway_stat_inc(declines_received);
 	if (msg->arg == XWAY_DECLINE_BUSY)
 		why = XWAY_WHY_PEER_BUSY;
-	else if (msg->arg == XWAY_DECLINE_MISMATCH)
-		why = XWAY_WHY_MISMATCH;
 	else if (msg->arg == XWAY_DECLINE_QUIESCING)
 		why = XWAY_WHY_LINK_DOWN;
 	if (test_bit(XWAY_CONN_HELLO_SENT, &conn->flags) && conn->id == msg->to) {
@@ -257,10 +255,8 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 
 	if (!conn)
 		return;
+	sk = xway_conn_sock(conn);
 	spin_lock_bh(&conn->lock);
-	sk = conn->sk;
-	if (sk)
-		sock_hold(sk);
 	if (conn->attached)
 		asked = xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY;
 	spin_unlock_bh(&conn->lock);

@@ -4,6 +4,7 @@
  */
 #include "conn.h"
 
+#include <linux/delay.h>
 #include <linux/hashtable.h>
 #include <linux/jhash.h>
 #include <linux/net.h>
@@ -34,7 +35,8 @@ struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *over
 	mutex_init(&conn->tx_mutex);
 	mutex_init(&conn->rx_mutex);
 	timer_setup(&conn->nudge, xway_tx_nudge, 0);
-	INIT_WORK(&conn->work, xway_conn_work);
+	timer_setup(&conn->lowat, xway_rx_lowat, 0);
+	INIT_DELAYED_WORK(&conn->work, xway_conn_work);
 	INIT_HLIST_NODE(&conn->tuple_node);
 	conn->sk = sk;
 	conn->overlay = overlay;
@@ -87,6 +89,37 @@ void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg)
 	spin_unlock_bh(&xway_conns_lock);
 }
 
+static bool xway_conns_none(void)
+{
+	bool none;
+
+	spin_lock_bh(&xway_conns_lock);
+	none = list_empty(&xway_conns);
+	spin_unlock_bh(&xway_conns_lock);
+	return none;
+}
+
+void xway_conns_finish(void)
+{
+	while (!xway_conns_none()) {
+		flush_workqueue(xway_wq);
+		msleep(10);
+	}
+	flush_workqueue(xway_wq);
+}
+
+struct sock *xway_conn_sock(struct xway_conn *conn)
+{
+	struct sock *sk;
+
+	spin_lock_bh(&conn->lock);
+	sk = conn->sk;
+	if (sk)
+		sock_hold(sk);
+	spin_unlock_bh(&conn->lock);
+	return sk;
+}
+
 struct xway_wanting {
 	domid_t domid;
 	bool found;
@@ -113,13 +146,8 @@ bool xway_conns_wanting(domid_t domid)
 
 void xway_conn_wake(struct xway_conn *conn)
 {
-	struct sock *sk;
+	struct sock *sk = xway_conn_sock(conn);
 
-	spin_lock_bh(&conn->lock);
-	sk = conn->sk;
-	if (sk)
-		sock_hold(sk);
-	spin_unlock_bh(&conn->lock);
 	if (!sk)
 		return;
 	/* Readers through the socket's own callback (epoll, SIGIO); sleeping writers directly. */
@@ -306,9 +334,7 @@ void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why)
 	mutex_lock(&conn->tx_mutex);
 	if (conn->attached) {
 		xway_tx_leave_ring(conn);
-		spin_lock_bh(&conn->lock);
-		xway_store_release(&conn->slot->flags, XWAY_SLOT_TCP_ONLY);
-		spin_unlock_bh(&conn->lock);
+		xway_slot_set_flag(conn, XWAY_SLOT_TCP_ONLY);
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
 	}
 	xway_conn_why(conn, why);

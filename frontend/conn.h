@@ -28,6 +28,8 @@
 
 struct xway_overlay;
 
+#define XWAY_LOOK	(HZ / 50 + 1)	/* jiffies between two looks at what nobody announces */
+
 enum xway_role {
 	XWAY_ROLE_CLIENT,
 	XWAY_ROLE_SERVER,
@@ -69,7 +71,7 @@ struct xway_conn {
 	struct rcu_head		rcu;
 	struct list_head	all;		/* xway_conns_lock */
 	struct hlist_node	tuple_node;	/* xway_tuple_lock */
-	struct work_struct	work;		/* the slow part of closing */
+	struct delayed_work	work;		/* the slow part of closing */
 	spinlock_t		lock;		/* _bh */
 	unsigned long		flags;		/* XWAY_CONN_* */
 
@@ -100,6 +102,7 @@ struct xway_conn {
 	struct mutex		rx_mutex;
 	struct xway_rx		rx;
 	u32			rx_seen;	/* rx_mutex: the peer's prod as last looked at */
+	struct timer_list	lowat;		/* see xway_rx_ready(); lock for setting */
 	struct xway_private	*private;	/* rx_mutex, and lock for writing */
 
 	/* For show: written under tx_mutex and rx_mutex, read without. */
@@ -145,11 +148,21 @@ static inline void xway_conn_why(struct xway_conn *conn, enum xway_why why)
 void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why);
 void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg);
 bool xway_conns_wanting(domid_t domid);
+/* Wait until no connection is left. Unloading: sockets given back, links gone, nobody inside. */
+void xway_conns_finish(void);
+/* The socket with a reference, NULL once it is gone. Any context but hard irq. */
+struct sock *xway_conn_sock(struct xway_conn *conn);
 
 /* The connection that our slot @id belongs to, with a reference; NULL if there is none. */
 struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id);
 /* Free the slot, if there is one. */
 void xway_slot_give(struct xway_conn *conn);
+/* tx_mutex held, attached: tell the peer; behind what the sender has published. */
+static inline void xway_slot_set_flag(struct xway_conn *conn, u32 flag)
+{
+	/* Pairs with the acquiring read in the peer's xway_conns_quiesce(). */
+	xway_store_release(&conn->slot->flags, conn->slot->flags | flag);
+}
 void xway_conn_work(struct work_struct *work);
 /* Have the slow part of closing done on xway_wq. The caller has a reference, and keeps it. */
 void xway_conn_queue(struct xway_conn *conn);
@@ -165,10 +178,13 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg);
 void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg);
 void xway_conns_link_up(struct xway_link *link);
 void xway_conns_forget_hellos(struct xway_link *link);
-/* Move the link's connections to TCP. True once nothing is left in either side's rings. */
+/*
+ * Move the link's connections to TCP. True once nothing is left in either side's rings. Neither of
+ * the two waits for a program that is inside a call: they are to be called again.
+ */
 bool xway_conns_quiesce(struct xway_link *link);
-/* Detach all. Those whose bytes cannot be accounted for are reset. */
-void xway_conns_detach(struct xway_link *link);
+/* Detach all; true once none is left. Those whose bytes cannot be accounted for are reset. */
+bool xway_conns_detach(struct xway_link *link);
 /* Server, under xway_tuple_lock: @msg is a HELLO for @conn. */
 void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 			    const struct xway_msg *msg);
@@ -192,6 +208,9 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 		    int flags);
 /* Bytes that a program could read now, TCP's included. Any context but hard irq. */
 u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk);
+/* For poll: is there as much as SO_RCVLOWAT asks? If not, have it told when there is. */
+bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk);
+void xway_rx_lowat(struct timer_list *timer);
 /* The next byte is the urgent one: a receive that has something ends here. */
 bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk);
 /* Ring bytes alone, whatever rail the receiver is on. */

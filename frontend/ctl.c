@@ -59,11 +59,14 @@ void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
 		goto out;
 	if (list_empty(&link->late) && __xway_ctl_put(link, msg))
 		goto out;
-	late = link->late_count < XWAY_CTL_LATE_MAX ? kmalloc(sizeof(*late), GFP_ATOMIC) : NULL;
-	if (!late) {
-		spin_unlock_bh(&link->lock);
+	if (link->late_count >= XWAY_CTL_LATE_MAX) {
 		xway_link_violation(link, "it takes no message from its queue");
-		return;
+		goto out;
+	}
+	late = kmalloc(sizeof(*late), GFP_ATOMIC);
+	if (!late) {
+		xway_link_break(link, "no memory for a message");
+		goto out;
 	}
 	late->msg = *msg;
 	list_add_tail(&late->list, &link->late);

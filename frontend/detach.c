@@ -9,6 +9,28 @@
 
 #include "sock.h"
 
+#define XWAY_CONN_AGAIN	1	/* jiffies until a program inside a call has perhaps come out */
+
+/*
+ * Both mutexes, if no program is inside with one of them. It may be for long: pages of a dead file
+ * system are faulted in under them. What xway_wq has to do for others does not wait for that.
+ */
+static bool xway_conn_trylock(struct xway_conn *conn)
+{
+	if (!mutex_trylock(&conn->tx_mutex))
+		return false;
+	if (mutex_trylock(&conn->rx_mutex))
+		return true;
+	mutex_unlock(&conn->tx_mutex);
+	return false;
+}
+
+static void xway_conn_unlock(struct xway_conn *conn)
+{
+	mutex_unlock(&conn->rx_mutex);
+	mutex_unlock(&conn->tx_mutex);
+}
+
 /* ---- letting go --------------------------------------------------------------------------- */
 
 /* Both mutexes held: look at neither region for this connection again. */
@@ -54,13 +76,8 @@ static void xway_conn_close_slot(struct xway_conn *conn)
 
 static void xway_conn_abort(struct xway_conn *conn)
 {
-	struct sock *sk;
+	struct sock *sk = xway_conn_sock(conn);
 
-	spin_lock_bh(&conn->lock);
-	sk = conn->sk;
-	if (sk)
-		sock_hold(sk);
-	spin_unlock_bh(&conn->lock);
 	if (!sk)
 		return;
 	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
@@ -79,7 +96,7 @@ static void xway_conn_drain(struct xway_conn *conn)
 		return;
 	}
 	xway_tx_leave_ring(conn);
-	xway_store_release(&conn->slot->flags, XWAY_SLOT_TCP_ONLY);
+	xway_slot_set_flag(conn, XWAY_SLOT_TCP_ONLY);
 	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) || !xway_tx_unread(conn)) {
 		xway_conn_close_slot(conn);
 		return;
@@ -92,13 +109,11 @@ static void xway_conn_drain(struct xway_conn *conn)
 		xway_conn_close_slot(conn);
 }
 
-/* The slow part of closing: either side of the connection has gone. Sleeps. */
+/* The slow part of closing: either side has gone. Both mutexes held, and let go. */
 static void xway_conn_finish(struct xway_conn *conn)
 {
 	bool reset = false;
 
-	mutex_lock(&conn->tx_mutex);
-	mutex_lock(&conn->rx_mutex);
 	if (test_bit(XWAY_CONN_ORPHAN, &conn->flags)) {
 		xway_conn_drain(conn);
 	} else if (conn->attached && test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags)) {
@@ -109,26 +124,33 @@ static void xway_conn_finish(struct xway_conn *conn)
 		xway_conn_why(conn, XWAY_WHY_PEER_CLOSED);
 		xway_conn_close_slot(conn);
 	}
-	mutex_unlock(&conn->rx_mutex);
-	mutex_unlock(&conn->tx_mutex);
+	xway_conn_unlock(conn);
 	if (reset)
 		xway_conn_abort(conn);
 	xway_conn_wake(conn);
 }
 
-void xway_conn_work(struct work_struct *work)
+static void xway_conn_queue_in(struct xway_conn *conn, unsigned long delay)
 {
-	struct xway_conn *conn = container_of(work, struct xway_conn, work);
-
-	xway_conn_finish(conn);
-	xway_conn_put(conn);
+	xway_conn_hold(conn);
+	if (!queue_delayed_work(xway_wq, &conn->work, delay))
+		xway_conn_put(conn);
 }
 
 void xway_conn_queue(struct xway_conn *conn)
 {
-	xway_conn_hold(conn);
-	if (!queue_work(xway_wq, &conn->work))
-		xway_conn_put(conn);
+	xway_conn_queue_in(conn, 0);
+}
+
+void xway_conn_work(struct work_struct *work)
+{
+	struct xway_conn *conn = container_of(to_delayed_work(work), struct xway_conn, work);
+
+	if (xway_conn_trylock(conn))
+		xway_conn_finish(conn);
+	else
+		xway_conn_queue_in(conn, XWAY_CONN_AGAIN);
+	xway_conn_put(conn);
 }
 
 void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
@@ -176,16 +198,34 @@ void xway_conn_orphan(struct xway_conn *conn, bool now)
 	conn->sk = NULL;
 	set_bit(XWAY_CONN_ORPHAN, &conn->flags);
 	spin_unlock_bh(&conn->lock);
+	del_timer_sync(&conn->lowat);	/* set with a socket only */
 	if (!READ_ONCE(conn->id))
 		return;
 	/* Here and now if possible: who opens and closes in a loop then pays for it. */
-	if (now)
+	if (now) {
+		mutex_lock(&conn->tx_mutex);
+		mutex_lock(&conn->rx_mutex);
 		xway_conn_finish(conn);
-	else
+	} else {
 		xway_conn_queue(conn);
+	}
 }
 
 /* ---- links going down --------------------------------------------------------------------- */
+
+/* The connection of the first used slot from *@i on, with a reference; *@i goes behind it. */
+static struct xway_conn *xway_slot_next(struct xway_link *link, unsigned int *i)
+{
+	struct xway_conn *conn = NULL;
+
+	spin_lock_bh(&link->lock);
+	while (!conn && *i < link->slots)
+		conn = link->slot[(*i)++].conn;
+	if (conn)
+		xway_conn_hold(conn);
+	spin_unlock_bh(&link->lock);
+	return conn;
+}
 
 /* Is every byte of both directions where TCP, or our own memory, accounts for it? */
 static bool xway_conn_settled(struct xway_conn *conn)
@@ -202,69 +242,71 @@ static bool xway_conn_settled(struct xway_conn *conn)
 	return view.epoch == conn->rx.epoch && xway_rx_rail(&conn->rx) == XWAY_RAIL_TCP;
 }
 
+/* Both mutexes held. True once it is settled, and stays so because neither side uses a ring again. */
+static bool xway_conn_quiesce(struct xway_conn *conn)
+{
+	if (!conn->attached)
+		return true;
+	xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
+	xway_tx_leave_ring(conn);
+	/* The link is not up any more: no send of ours enters a ring behind this. */
+	xway_slot_set_flag(conn, XWAY_SLOT_LEFT);
+	if (!(xway_load_acquire(&conn->peer_slot->flags) & XWAY_SLOT_LEFT))
+		return false;
+	xway_rx_privatise(conn);
+	return xway_conn_settled(conn);
+}
+
 bool xway_conns_quiesce(struct xway_link *link)
 {
+	struct xway_conn *conn;
 	bool settled = true;
-	unsigned int i;
+	unsigned int i = 0;
 
-	for (i = 0; i < link->slots; i++) {
-		struct xway_conn *conn;
-
-		spin_lock_bh(&link->lock);
-		conn = link->slot[i].conn;
-		if (conn)
-			xway_conn_hold(conn);
-		spin_unlock_bh(&link->lock);
-		if (!conn)
-			continue;
-		mutex_lock(&conn->tx_mutex);
-		mutex_lock(&conn->rx_mutex);
-		if (conn->attached) {
-			xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
-			xway_tx_leave_ring(conn);
-			xway_rx_privatise(conn);
-			if (!xway_conn_settled(conn))
-				settled = false;
+	while ((conn = xway_slot_next(link, &i))) {
+		if (xway_conn_trylock(conn)) {
+			settled &= xway_conn_quiesce(conn);
+			xway_conn_unlock(conn);
+			xway_conn_wake(conn);
+		} else {
+			settled = false;
 		}
-		mutex_unlock(&conn->rx_mutex);
-		mutex_unlock(&conn->tx_mutex);
-		xway_conn_wake(conn);
 		xway_conn_put(conn);
 		cond_resched();
 	}
 	return settled;
 }
 
-void xway_conns_detach(struct xway_link *link)
+/* Both mutexes held, and let go. */
+static void xway_conn_detach(struct xway_conn *conn)
 {
-	unsigned int i;
+	bool lost = !xway_conn_settled(conn);
 
-	for (i = 0; i < link->slots; i++) {
-		struct xway_conn *conn;
-		bool lost;
+	if (conn->attached)
+		xway_conn_unattach(conn);
+	xway_slot_give(conn);
+	if (lost)
+		set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
+	xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
+	xway_conn_unlock(conn);
+	if (lost)
+		xway_conn_abort(conn);
+	xway_conn_wake(conn);
+}
 
-		spin_lock_bh(&link->lock);
-		conn = link->slot[i].conn;
-		if (conn)
-			xway_conn_hold(conn);
-		spin_unlock_bh(&link->lock);
-		if (!conn)
-			continue;
-		mutex_lock(&conn->tx_mutex);
-		mutex_lock(&conn->rx_mutex);
-		lost = !xway_conn_settled(conn);
-		if (conn->attached)
-			xway_conn_unattach(conn);
-		xway_slot_give(conn);
-		if (lost)
-			set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
-		xway_conn_why(conn, XWAY_WHY_LINK_DOWN);
-		mutex_unlock(&conn->rx_mutex);
-		mutex_unlock(&conn->tx_mutex);
-		if (lost)
-			xway_conn_abort(conn);
-		xway_conn_wake(conn);
+bool xway_conns_detach(struct xway_link *link)
+{
+	struct xway_conn *conn;
+	unsigned int i = 0;
+	bool all = true;
+
+	while ((conn = xway_slot_next(link, &i))) {
+		if (xway_conn_trylock(conn))
+			xway_conn_detach(conn);
+		else
+			all = false;
 		xway_conn_put(conn);
 		cond_resched();
 	}
+	return all;
 }

@@ -13,6 +13,7 @@
 #include "peer.h"
 
 static struct xenbus_device *xway_dev;	/* written by probe and remove, with the work idle */
+static DEFINE_MUTEX(xway_dev_mutex);	/* keeps xway_dev for those not on xway_wq */
 static struct xenbus_watch xway_peer_watch;
 static struct xenbus_watch xway_link_watch;
 static bool xway_removing;		/* written by probe and remove: make no new link */
@@ -160,34 +161,27 @@ err_unwatch:
 	return err;
 }
 
-static void xway_stop_links(struct work_struct *work)
+static void xway_drop_peers(struct work_struct *work)
 {
 	xway_peers_clear(xway_link_gone);
-	xway_links_stop();
 }
 
 static void xway_remove(struct xenbus_device *dev)
 {
-	struct work_struct stop;
-	unsigned int ms;
+	struct work_struct drop;
 
 	WRITE_ONCE(xway_removing, true);
 	xway_unwatch(&xway_link_watch);
 	xway_unwatch(&xway_peer_watch);
 	cancel_work_sync(&xway_sync_work);
-	INIT_WORK_ONSTACK(&stop, xway_stop_links);
-	/* Each link takes its own bounded time to go; all do it at once. */
-	for (ms = 0; ms < 2 * XWAY_LINK_QUIET_MS; ms += 10) {
-		queue_work(xway_wq, &stop);
-		flush_work(&stop);
-		if (!xway_links_alive())
-			break;
-		msleep(10);
-	}
-	queue_work(xway_wq, &stop);
-	flush_work(&stop);
-	destroy_work_on_stack(&stop);
+	INIT_WORK_ONSTACK(&drop, xway_drop_peers);
+	queue_work(xway_wq, &drop);
+	flush_work(&drop);
+	destroy_work_on_stack(&drop);
+	xway_links_stop(2 * XWAY_LINK_QUIET_MS);
+	mutex_lock(&xway_dev_mutex);
 	WRITE_ONCE(xway_dev, NULL);
+	mutex_unlock(&xway_dev_mutex);
 	cancel_work_sync(&xway_sync_work);
 	xway_instance = 0;
 	xenbus_switch_state(dev, XenbusStateClosed);
@@ -222,14 +216,17 @@ void xway_device_unregister(void)
 
 void xway_device_status(struct seq_file *seq)
 {
-	const struct xenbus_device *dev = READ_ONCE(xway_dev);
+	const struct xenbus_device *dev;
 	const char *state = "no-device";
 
+	mutex_lock(&xway_dev_mutex);
+	dev = xway_dev;
 	if (dev)
 		state = dev->state == XenbusStateConnected ? "connected" :
 			dev->state == XenbusStateClosed ? "closed" : "connecting";
 	seq_printf(seq, "version=%u domid=%u instance=%016llx state=%s", XWAY_ABI_VERSION,
 		   xway_domid, xway_instance, state);
+	mutex_unlock(&xway_dev_mutex);
 }
 
 MODULE_ALIAS("xen:xway");

@@ -5,6 +5,7 @@
 #include "link.h"
 
 #include <linux/bitmap.h>
+#include <linux/delay.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
 #include <xen/events.h>
@@ -89,18 +90,14 @@ void xway_links_each(void (*fn)(struct xway_link *link, void *arg), void *arg)
 	spin_unlock_bh(&xway_links_lock);
 }
 
-static void xway_link_count_alive(struct xway_link *link, void *arg)
+static bool xway_links_none(void)
 {
-	if (READ_ONCE(link->state) != XWAY_LINK_DOWN)
-		++*(unsigned int *)arg;
-}
+	bool none;
 
-unsigned int xway_links_alive(void)
-{
-	unsigned int n = 0;
-
-	xway_links_each(xway_link_count_alive, &n);
-	return n;
+	spin_lock_bh(&xway_links_lock);
+	none = list_empty(&xway_links);
+	spin_unlock_bh(&xway_links_lock);
+	return none;
 }
 
 void xway_link_want(domid_t domid)
@@ -117,6 +114,14 @@ void xway_link_violation(struct xway_link *link, const char *what)
 	xway_stat_inc(violations);
 	pr_warn_ratelimited("domain %u broke the protocol: %s; its link is cut\n",
 			    link->domid, what);
+	mod_delayed_work(xway_wq, &link->work, 0);
+}
+
+void xway_link_break(struct xway_link *link, const char *what)
+{
+	if (xchg(&link->broken, true))
+		return;
+	pr_warn_ratelimited("the link with domain %u is cut: %s\n", link->domid, what);
 	mod_delayed_work(xway_wq, &link->work, 0);
 }
 
@@ -293,6 +298,7 @@ static int xway_link_map(struct xway_link *link, const struct xway_offer *offer)
 		if (err)
 			goto err_unmap;
 	}
+	link->mapped = true;
 	smp_store_release(&link->state, XWAY_LINK_MAPPED);
 	xway_store_release(&link->region.hdr->ready, 1);
 	/* Pairs with the same barrier on the other side: one of the two sees the other ready. */
@@ -305,6 +311,16 @@ static int xway_link_map(struct xway_link *link, const struct xway_offer *offer)
 err_unmap:
 	xway_view_region_unmap(&link->view);
 	return err;
+}
+
+/* Once DOWN, try no new link with this peer before @ms have passed; then look again. */
+static void xway_link_retry_in(struct xway_link *link, unsigned int ms)
+{
+	unsigned long at = jiffies + msecs_to_jiffies(ms);
+
+	if (time_after(at, link->retry_at))
+		link->retry_at = at;
+	mod_delayed_work(xway_wq, &link->work, link->retry_at - jiffies);
 }
 
 /* Nothing of the link is used any more: give back all that is shared. */
@@ -325,7 +341,7 @@ static void xway_link_down(struct xway_link *link)
 	xway_ctl_late_free(link);
 	xway_view_region_unmap(&link->view);
 	if (xway_region_destroy(&link->region))
-		link->retry_at = jiffies + XWAY_LINK_CLUNG_MS * HZ / 1000;
+		xway_link_retry_in(link, XWAY_LINK_CLUNG_MS);
 	for (i = 0; i < link->slots; i++)
 		WARN_ON_ONCE(link->slot[i].conn);
 	xway_stat_inc(links_down);
@@ -356,31 +372,30 @@ static void xway_link_stop(struct xway_link *link)
 /* One look at a link that is being taken down. */
 static void xway_link_quiesce(struct xway_link *link)
 {
-	bool settled;
+	bool settled, over;
 
 	if (!link->quiesce_sent) {
 		link->quiesce_sent = true;
 		xway_ctl_send_id(link, XWAY_MSG_QUIESCE, 0, 0, 0);
 	}
 	settled = xway_conns_quiesce(link);
-	if (settled && !link->quiet_sent) {
+	if (settled && READ_ONCE(link->quiesce_seen) && !link->quiet_sent) {
 		link->quiet_sent = true;
 		xway_ctl_send_id(link, XWAY_MSG_QUIET, 0, 0, 0);
 	}
-	if (link->quiet_sent && READ_ONCE(link->quiet_seen)) {
-		xway_conns_detach(link);
-		xway_link_down(link);
-	} else if (READ_ONCE(link->broken) || time_after(jiffies, link->deadline)) {
-		if (!READ_ONCE(link->broken))
-			pr_info_ratelimited("domain %u does not answer: its connections that were on rings are reset\n",
-				link->domid);
+	over = link->quiet_sent && READ_ONCE(link->quiet_seen);
+	if (!over && !READ_ONCE(link->broken) && time_after(jiffies, link->deadline)) {
+		pr_info_ratelimited("domain %u does not answer: its connections that were on rings are reset\n",
+				    link->domid);
 		WRITE_ONCE(link->broken, true);
-		xway_conns_detach(link);
-		xway_link_down(link);
-		xway_stat_inc(links_broken);
-	} else {
-		mod_delayed_work(xway_wq, &link->work, msecs_to_jiffies(XWAY_LINK_STEP_MS));
 	}
+	if ((over || READ_ONCE(link->broken)) && xway_conns_detach(link)) {
+		if (!over)
+			xway_stat_inc(links_broken);
+		xway_link_down(link);
+		return;
+	}
+	mod_delayed_work(xway_wq, &link->work, msecs_to_jiffies(XWAY_LINK_STEP_MS));
 }
 
 static void xway_link_work(struct work_struct *work)
@@ -397,6 +412,8 @@ static void xway_link_work(struct work_struct *work)
 		xway_link_stop(link);
 	if (link->state == XWAY_LINK_QUIESCING)
 		xway_link_quiesce(link);
+	else if (link->state == XWAY_LINK_DOWN)
+		xway_device_sync();
 }
 
 /* A link that is down, and whose peer has withdrawn its offer, may be forgotten. */
@@ -420,7 +437,8 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 		offer.from == peer->instance && offer.for_ == self;
 	if (link && link->state == XWAY_LINK_DOWN) {
 		if (link->instance == peer->instance && link->self == self &&
-		    (valid || READ_ONCE(link->liar) || time_before(jiffies, link->retry_at))) {
+		    ((valid && link->mapped) || READ_ONCE(link->liar) ||
+		     time_before(jiffies, link->retry_at))) {
 			clear_bit(peer->domid, xway_links_wanted);
 			return;
 		}
@@ -438,8 +456,10 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 	if (link && link->state == XWAY_LINK_OFFERED && valid &&
 	    (link->irq || offer.port)) {
 		err = xway_link_map(link, &offer);
-		if (err)
+		if (err) {
 			xway_link_stop(link);
+			xway_link_retry_in(link, XWAY_LINK_RETRY_MS);
+		}
 	} else if (link && link->state > XWAY_LINK_OFFERED && !valid) {
 		xway_link_stop(link);
 	}
@@ -458,7 +478,7 @@ void xway_link_gone(struct xway_peer *peer)
 		xway_link_stop(link);
 }
 
-void xway_links_stop(void)
+static void xway_links_stop_work(struct work_struct *work)
 {
 	struct xway_link *link, *next;
 
@@ -467,4 +487,23 @@ void xway_links_stop(void)
 		if (link->state == XWAY_LINK_DOWN)
 			xway_link_forget(link);
 	}
+}
+
+bool xway_links_stop(unsigned int ms)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(ms);
+	struct work_struct stop;
+	bool done;
+
+	INIT_WORK_ONSTACK(&stop, xway_links_stop_work);
+	for (;;) {
+		queue_work(xway_wq, &stop);
+		flush_work(&stop);
+		done = xway_links_none();
+		if (done || time_after(jiffies, deadline))
+			break;
+		msleep(10);
+	}
+	destroy_work_on_stack(&stop);
+	return done;
 }

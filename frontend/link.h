@@ -10,8 +10,8 @@
  *	MAPPED    the peer's region is mapped, our `ready` is set
  *	UP        both are ready: connections may attach
  *	QUIESCING connections are moving to TCP, ours and the peer's
- *	DOWN      nothing is shared; kept until the peer's offer is gone from Xenstore, so that a
- *		  new link of the same two instances cannot pick up the old offer
+ *	DOWN      nothing is shared; once it was MAPPED it is kept until the peer's offer is gone
+ *		  from Xenstore, so that a new link of the same two instances cannot pick up that
  */
 #ifndef XWAY_LINK_H
 #define XWAY_LINK_H
@@ -42,6 +42,7 @@ enum xway_link_state {
 #define XWAY_LINK_QUIET_MS	3000	/* F-5: how long a peer may take to answer QUIESCE */
 #define XWAY_LINK_CLUNG_MS	60000	/* a peer that keeps our pages mapped gets no others so soon */
 #define XWAY_LINK_STEP_MS	5	/* between two looks while quiescing */
+#define XWAY_LINK_RETRY_MS	1000	/* after a set-up that failed here, for want of memory say */
 
 /* One of our slots. */
 struct xway_link_slot {
@@ -74,6 +75,7 @@ struct xway_link {
 	struct delayed_work	work;
 	unsigned long		deadline;	/* xway_wq: jiffies, while QUIESCING */
 	unsigned long		retry_at;	/* xway_wq: jiffies, when DOWN: not before this */
+	bool			mapped;		/* xway_wq: the peer's offer has been used up */
 	bool			quiesce_sent;	/* xway_wq */
 	bool			quiet_sent;	/* xway_wq */
 	bool			quiesce_seen;	/* written by the tasklet */
@@ -112,12 +114,15 @@ void xway_link_want(domid_t domid);
 void xway_link_sync(struct xway_peer *peer, char *offer, u64 self, domid_t self_domid);
 /* On xway_wq: the peer has vanished, left, or changed its instance. */
 void xway_link_gone(struct xway_peer *peer);
-/* On xway_wq: take every link down. */
-void xway_links_stop(void);
-/* Number of links that still share something; any context. */
-unsigned int xway_links_alive(void);
+/*
+ * Take every link down; true once none is left, false after @ms. Each takes its own bounded time,
+ * all at once, but for one that a program holds from inside a call. Sleeps; not on xway_wq.
+ */
+bool xway_links_stop(unsigned int ms);
 /* Any context: the peer broke the protocol. */
 void xway_link_violation(struct xway_link *link, const char *what);
+/* Any context: this side cannot go on with the link. */
+void xway_link_break(struct xway_link *link, const char *what);
 void xway_links_each(void (*fn)(struct xway_link *link, void *arg), void *arg);
 const char *xway_link_state_name(const struct xway_link *link);
 

@@ -14,6 +14,8 @@ DEFINE_SRCU(xway_srcu);
 struct workqueue_struct *xway_wq;
 bool xway_leaving;
 
+#define XWAY_LEAVE_REPORT_MS	10000	/* how often rmmod says what it waits for */
+
 static int __init xway_front_init(void)
 {
 	int err;
@@ -59,7 +61,10 @@ static void __exit xway_front_exit(void)
 	xway_arm_exit();
 	xway_device_unregister();	/* links go down: connections are on TCP after this */
 	xway_sock_exit();
-	flush_workqueue(xway_wq);
+	/* No program is inside any more: what one held up goes now. */
+	while (!xway_links_stop(XWAY_LEAVE_REPORT_MS))
+		pr_warn("unloading waits for a link\n");
+	xway_conns_finish();
 	xway_proc_exit();
 	destroy_workqueue(xway_wq);
 	rcu_barrier();

@@ -122,6 +122,54 @@ bool xway_rx_arm(struct xway_conn *conn)
 	return news;
 }
 
+/* Does anybody poll, or want a signal? Under RCU. */
+static bool xway_rx_watched(const struct sock *sk)
+{
+	struct socket_wq *wq = rcu_dereference(sk->sk_wq);
+
+	return skwq_has_sleeper(wq) || (wq && rcu_access_pointer(wq->fasync_list));
+}
+
+/*
+ * TCP announces its own bytes once they alone reach SO_RCVLOWAT: it knows of none in a ring. While
+ * there is something, but not enough, look again every so often.
+ */
+static void xway_rx_watch_lowat(struct xway_conn *conn)
+{
+	spin_lock_bh(&conn->lock);
+	if (conn->sk && !timer_pending(&conn->lowat))
+		mod_timer(&conn->lowat, jiffies + XWAY_LOOK);
+	spin_unlock_bh(&conn->lock);
+}
+
+bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk)
+{
+	u32 target = sock_rcvlowat(sk, 0, INT_MAX);
+	u32 n = xway_rx_readable(conn, sk);
+
+	if (n < target) {
+		xway_rx_arm(conn);
+		n = xway_rx_readable(conn, sk);
+	}
+	if (n && n < target)
+		xway_rx_watch_lowat(conn);
+	return n >= target;
+}
+
+void xway_rx_lowat(struct timer_list *timer)
+{
+	struct xway_conn *conn = from_timer(conn, timer, lowat);
+	struct sock *sk = xway_conn_sock(conn);
+
+	if (!sk)
+		return;
+	rcu_read_lock();
+	if (xway_rx_watched(sk) && xway_rx_ready(conn, sk))
+		sk->sk_data_ready(sk);
+	rcu_read_unlock();
+	sock_put(sk);
+}
+
 /* ---- bytes -------------------------------------------------------------------------------- */
 
 /* Tell the sender how far we are, and wake it if it has asked for that. rx_mutex held. */
@@ -378,7 +426,9 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	slice = xway_sock_slice(sk, *timeo);
 	if (xway_rx_readable(conn, sk) > have)
 		/* It is counted, but the last look could not take it: a peek, or an urgent byte. */
-		slice = *retried ? min_t(long, slice, HZ / 50 + 1) : 0;
+		slice = *retried ? min_t(long, slice, XWAY_LOOK) : 0;
+	else if ((partial || have) && READ_ONCE(sk->sk_rcvlowat) > 1)
+		slice = min_t(long, slice, XWAY_LOOK);	/* see xway_rx_watch_lowat() */
 	*retried = true;
 	if (slice && !xway_rx_ended(sk, &unused) && !xway_sock_must_restart(sk, partial)) {
 		mutex_unlock(&conn->rx_mutex);
@@ -396,12 +446,10 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 /* Somebody polls: the next byte is an edge for them, even if this call leaves bytes behind. */
 static void xway_rx_rearm(struct xway_conn *conn, struct sock *sk)
 {
-	struct socket_wq *wq;
 	bool watched;
 
 	rcu_read_lock();
-	wq = rcu_dereference(sk->sk_wq);
-	watched = skwq_has_sleeper(wq) || (wq && rcu_access_pointer(wq->fasync_list));
+	watched = xway_rx_watched(sk);
 	rcu_read_unlock();
 	if (watched && READ_ONCE(conn->attached) && xway_rx_arm(conn))
 		sk->sk_data_ready(sk);
@@ -593,11 +641,7 @@ int xway_rx_privatise(struct xway_conn *conn)
 
 	if (!conn->attached || conn->private)
 		return 0;
-	spin_lock_bh(&conn->lock);
-	sk = conn->sk;
-	if (sk)
-		sock_hold(sk);
-	spin_unlock_bh(&conn->lock);
+	sk = xway_conn_sock(conn);
 	if (!sk)
 		return xway_rx_discard(conn);
 	err = __xway_rx_privatise(conn, sk);

@@ -94,7 +94,7 @@ bool xway_sock_must_restart(const struct sock *sk, bool partial)
 
 long xway_sock_slice(const struct sock *sk, long timeo)
 {
-	return xway_sock_given_back(sk) ? min_t(long, timeo, HZ / 50 + 1) : timeo;
+	return xway_sock_given_back(sk) ? min_t(long, timeo, XWAY_LOOK) : timeo;
 }
 
 int xway_sock_restart(void)
@@ -244,18 +244,10 @@ static int xway_sock_getsockopt(struct sock *sk, int level, int optname, char __
 /* Called by tcp_poll(), which epoll, select, poll and io_uring all come to. */
 static bool xway_sock_is_readable(struct sock *sk)
 {
-	int target = sock_rcvlowat(sk, 0, INT_MAX);
 	struct xway_conn *conn = xway_conn_of(sk);
-	bool readable = false;
+	bool readable = conn && xway_rx_ready(conn, sk);
 
-	if (conn) {
-		readable = xway_rx_readable(conn, sk) >= target;
-		if (!readable) {
-			xway_rx_arm(conn);
-			readable = xway_rx_readable(conn, sk) >= target;
-		}
-		xway_conn_put(conn);
-	}
+	xway_conn_put(conn);
 	return readable;
 }
 

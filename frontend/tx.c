@@ -10,7 +10,6 @@
 #include "conn.h"
 #include "sock.h"
 
-#define XWAY_TX_NUDGE	(HZ / 50 + 1)	/* jiffies until bytes that lie unread are pointed out */
 #define XWAY_TX_CHUNK	16384	/* bytes published at once, so that the reader can begin */
 
 /* ---- rings -------------------------------------------------------------------------------- */
@@ -146,7 +145,7 @@ static void xway_tx_publish(struct xway_conn *conn, u32 old)
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
 		xway_stat_inc(wakes_sent);
 	} else if (!timer_pending(&conn->nudge)) {
-		mod_timer(&conn->nudge, jiffies + XWAY_TX_NUDGE);
+		mod_timer(&conn->nudge, jiffies + XWAY_LOOK);
 	}
 }
 
@@ -280,7 +279,7 @@ static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 		/* TCP had no memory although there is room in its buffer: it polls, too. */
 		if ((1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT) &&
 		    sk_stream_is_writeable(sk))
-			limit = min_t(long, limit, HZ / 50 + 1);
+			limit = min_t(long, limit, XWAY_LOOK);
 		ready = false;
 	}
 	if (!ready && xway_tx_may_send(sk) && !xway_sock_must_restart(sk, partial)) {
@@ -349,8 +348,8 @@ long xway_tx_linger(struct xway_conn *conn, struct sock *sk, long timeout)
 		if (!unread || test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
 			break;
 		/* Looked at often enough for a call that is allowed to block for seconds. */
-		timeout -= min_t(long, timeout, HZ / 50 + 1);
-		wait_woken(&wait, TASK_INTERRUPTIBLE, HZ / 50 + 1);
+		timeout -= min_t(long, timeout, XWAY_LOOK);
+		wait_woken(&wait, TASK_INTERRUPTIBLE, XWAY_LOOK);
 	}
 	remove_wait_queue(sk_sleep(sk), &wait);
 	return timeout;

@@ -38,12 +38,12 @@
 
 /* Why a HELLO was declined, struct xway_msg.arg. */
 #define XWAY_DECLINE_BUSY	1u	/* no slot, or too many unanswered HELLOs */
-#define XWAY_DECLINE_MISMATCH	2u	/* the tuple is known, its sequence numbers differ */
-#define XWAY_DECLINE_REFUSED	3u	/* the socket does not want a ring */
-#define XWAY_DECLINE_QUIESCING	4u	/* the link is being taken down */
+#define XWAY_DECLINE_REFUSED	2u	/* the socket does not want a ring */
+#define XWAY_DECLINE_QUIESCING	3u	/* the link is being taken down */
 
 /* struct xway_slot.flags. */
 #define XWAY_SLOT_TCP_ONLY	1u	/* send to me by TCP from now on */
+#define XWAY_SLOT_LEFT		2u	/* I send to you by TCP until this attachment ends */
 
 /*
  * Page 0 of a region. refs[i] grants page i + 1. Pages 1 .. ctl_pages hold the control queue, the

@@ -12,14 +12,13 @@
 	X(NONE, "none", "on the ring, or nothing has been sent yet")				\
 	X(LINKING, "linking", "the link to the peer is being set up")				\
 	X(WAITING, "waiting", "the peer has not answered: its program has not accepted the "	\
-	  "connection, or listened before xway was loaded")					\
+	  "connection, or listened before xway was loaded, or something rewrites addresses, "	\
+	  "ports or sequence numbers on the way")						\
 	X(NOT_PEER, "not-peer", "the other end is not an xway peer of this host")		\
 	X(LOCAL, "local", "both ends are in this guest")					\
 	X(EARLIER, "earlier", "opened before xway was loaded, or before the peer was known")	\
 	X(NO_FRONTEND, "no-frontend", "the peer has not loaded xway_front")			\
 	X(PEER_BUSY, "peer-busy", "the peer has no free slot")					\
-	X(MISMATCH, "mismatch", "the peer knows the addresses but not the sequence numbers: "	\
-	  "something rewrites them on the way")							\
 	X(PEER_REFUSED, "peer-refused", "the peer's socket does not want a ring")		\
 	X(ARENA_FULL, "arena-full", "no room for a ring: raise arena_kib, or lower ring_kib")	\
 	X(SLOTS_FULL, "slots-full", "no free slot for another connection of this link")		\

@@ -38,7 +38,6 @@ BEGIN {
 	print "#include <xway/abi.h>"
 	print "#include <xway/ring.h>"
 	reason["busy"] = "BUSY"
-	reason["sequence numbers differ"] = "MISMATCH"
 	reason["refused"] = "REFUSED"
 	reason["link going down"] = "QUIESCING"
 }
