@@ -85,13 +85,15 @@ build/abi/checked: docs/protocol.md $(headers) $(wildcard tests/abi/*)
 	@touch $@
 
 .PHONY: vm
-vm: all ## a shell in dom0 of a real Xen host with two guests
-	@exec tests/vm/lab shell
+vm: ## a shell in dom0 of a real Xen host with two guests
+	@+$(MAKE) deps
+	@+$(MAKE) $(jobs) tools programs
+	@exec tests/vm/lab shell tests/vm/scenarios/xway.toml
 
 .PHONY: demo
 demo: ## two guests, unmodified programs: TCP over netfront and xway side by side
 	@+$(MAKE) deps
-	@+$(MAKE) $(jobs) modules tools programs
+	@+$(MAKE) $(jobs) tools programs
 	@exec bench/demo
 
 .PHONY: deps

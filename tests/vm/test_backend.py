@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from xlab import Dom0, Guest, Lab, LabError, health  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
-MODULE = TOP / "backend" / "xway_back.ko"
 STORE_TOOLS = [f"/usr/bin/xenstore-{name}" for name in ("read", "write", "rm", "ls", "list")]
 INITIALISING, INITWAIT, CONNECTED, CLOSING, CLOSED = 1, 2, 4, 5, 6
 
@@ -568,7 +567,7 @@ def main():
     names = [name for name in vars(Tests) if name.startswith("test_")]
     bad = 0
     print(f"1..{len(names)}", flush=True)
-    with closing(Lab(options.out, guests, Dom0(modules=[str(MODULE)]))) as lab:
+    with closing(Lab(options.out, guests, Dom0(modules=["backend"]))) as lab:
         lab.start_dom0()
         for guest in guests:    # one by one: dom0 has one processor and work to do
             lab.create(guest.name)

@@ -22,7 +22,7 @@ from xlab import LabError, health  # noqa: E402
 from xway_lab import TOP, XwayLab  # noqa: E402
 
 PROGRAMS = [TOP / "build" / "socket" / name
-            for name in ("xway-transfer", "xway-transfer-static", "xway-socket-cases")]
+            for name in ("xway-transfer", "xway-transfer-static", "xway-socket-cases", "xway-stuck")]
 TIMINGS = TOP / "build" / "vm" / "test-timings.json"
 A, B = "10.77.0.11", "10.77.0.12"
 MIB = 1 << 20
@@ -239,6 +239,28 @@ class Tests:
             self.lab.load_guest(name)
         for name in ("a", "b"):
             self.lab.wait_peers(name)
+
+    def test_stuck_program_holds_up_nobody(self):
+        """A program that hangs in a page fault inside a call: the link's end and the others do not wait for it."""
+        for way, feed in (("send", "sleep 1000"), ("recv", "yes")):
+            with self.serve("xway-transfer serve --port 7000", port=7000), \
+                 self.serve(f"{feed} | nc -l -p 7011 > /dev/null", port=7011):
+                self.lab.run("a", "[ -p /tmp/go ] || mkfifo /tmp/go", check=True)
+                stuck = self.lab.start("a", f"exec xway-stuck {way} {B} 7011 0<>/tmp/go")
+                self.lab.wait_until("a", "grep ':7011 ' /proc/xway_front/sockets | grep -q tx=ring")
+                self.lab.run("a", "sleep 2; echo > /tmp/go; sleep 1", check=True)
+                job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 4 --bytes {10 * MIB}")
+                self.lab.wait_until("a", "grep ':7000 ' /proc/xway_front/sockets | grep -q 'tx=ring rx=ring'")
+                self.lab.unload_guest("b", timeout=30)
+                result = job.wait(300)
+                check(result.rc == 0 and '"ok":true' in result.stdout,
+                      f"{way}: others were hurt: {result.stdout[-300:]}{result.stderr[-300:]}")
+                self.lab.load_guest("b")
+                self.transfer(1, 1 << 16, 60)
+                check(self.lab.run("a", "pidof xway-stuck").ok, f"{way}: the program was not stuck at all")
+                stuck.signal(9)
+                self.lab.wait_peers("a")
+                self.link_up()
 
     def test_moves_to_the_ring_when_the_peer_loads(self):
         self.lab.unload_guest("b")

@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from xlab import Dom0, Guest, Lab, LabError  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
-FRONT = TOP / "frontend" / "xway_front.ko"
-BACK = TOP / "backend" / "xway_back.ko"
 TOOLS = [TOP / "build" / "tools" / name for name in ("xway", "xwayd-xen")]
 POLICY = TOP / "configs" / "policy.conf"
 
@@ -25,9 +23,9 @@ class XwayLab(Lab):
                  vcpus=1, dom0_memory=1024, **more):
         super().__init__(
             out, [Guest(name, type=kind, memory=memory, vcpus=vcpus) for name in guests],
-            Dom0(memory=dom0_memory, programs=[*map(str, TOOLS), *dom0_programs], modules=[str(BACK)],
+            Dom0(memory=dom0_memory, programs=[*map(str, TOOLS), *dom0_programs], modules=["backend"],
                  files={str(POLICY): "/etc/xway/policy.conf"}),
-            programs=[str(TOOLS[0]), *programs], modules=[str(FRONT)], **more)
+            programs=[str(TOOLS[0]), *programs], modules=["frontend"], **more)
 
     # ---- xway ----
 

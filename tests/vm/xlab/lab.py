@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import image
+from . import image, kmod
 from .image import CACHE, TOP, LabError
 from .qemu import MachineLock, Qemu, hypervisor, plain_kernel
 from .wire import Channel, LabTimeout
@@ -135,16 +135,25 @@ class Lab:
         hosts += "".join(f"{guest.ip4} {guest.name}\n{guest.ip6} {guest.name} {guest.name}6\n"
                          for guest in self.guests.values())
         files = {self._source(source): path for source, path in self.dom0.files.items()}
-        files |= {module: f"/modules/{Path(module).name}" for module in self.dom0.modules}
+        files |= self._modules(self.dom0.modules, self.dom0.kernel)
         for guest in self.guests.values():
             inside = {**self.files, **guest.files}
-            inside |= {module: f"/modules/{Path(module).name}" for module in self.modules + guest.modules}
+            inside |= self._modules(self.modules + guest.modules, guest.kernel)
             ramdisk = image.guest_image(CACHE, guest.kernel, self.programs + guest.programs, inside,
                                         self.kernel_modules + guest.kernel_modules, hosts)
             guest.ramdisk_name = ramdisk.name
             guest.kernel_name = plain_kernel(guest.kernel, CACHE).name
         return image.dom0_image(CACHE, self.dom0.kernel, self.dom0.programs, files,
                                 self.dom0.kernel_modules, hosts)
+
+    def _modules(self, modules, kernel):
+        """A directory with a Kbuild is built for the kernel that will load the module."""
+        paths = [Path(self._source(module)) for module in modules]
+        for number, path in enumerate(paths):
+            if path.is_dir():
+                self.say(f"module {path.name} for Linux {kernel}")
+                paths[number] = kmod.built(path, kernel)
+        return {path: f"/modules/{path.name}" for path in paths}
 
     @staticmethod
     def _source(path):
