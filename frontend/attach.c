@@ -6,6 +6,7 @@
 
 #include <linux/hashtable.h>
 #include <linux/nospec.h>
+#include <linux/sched/clock.h>
 #include <linux/slab.h>
 
 #include "sock.h"
@@ -264,6 +265,7 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 		/* An orphan waits for its last bytes to be taken. */
 		xway_conn_queue(conn);
 	} else {
+		WRITE_ONCE(conn->woken_at, local_clock());
 		rcu_read_lock();	/* the struct socket may go meanwhile */
 		if (xway_rx_readable(conn, sk))
 			sk->sk_data_ready(sk);

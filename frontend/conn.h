@@ -25,6 +25,7 @@
 #include <net/tcp.h>
 
 #include "link.h"
+#include "spin.h"
 
 struct xway_overlay;
 
@@ -102,6 +103,8 @@ struct xway_conn {
 	struct mutex		rx_mutex;
 	struct xway_rx		rx;
 	u32			rx_seen;	/* rx_mutex: the peer's prod as last looked at */
+	struct xway_spin	spin;		/* rx_mutex */
+	u64			woken_at;	/* local_clock() of the last WAKE; written by the tasklet */
 	struct timer_list	lowat;		/* see xway_rx_ready(); lock for setting */
 	struct xway_private	*private;	/* rx_mutex, and lock for writing */
 

@@ -26,7 +26,7 @@
 	X(switches_to_ring) X(switches_to_tcp)						\
 	X(tx_ring_calls) X(rx_ring_calls) X(tx_ring_bytes) X(rx_ring_bytes)		\
 	X(tx_tcp_bytes) X(rx_tcp_bytes) X(rx_private_bytes)				\
-	X(sleeps_rx) X(sleeps_tx) X(arena_full) X(violations)
+	X(sleeps_rx) X(sleeps_tx) X(spins_hit) X(spins_missed) X(arena_full) X(violations)
 
 #define XWAY_STAT_ENUM(symbol) XWAY_STAT_##symbol,
 enum xway_stat {
@@ -49,6 +49,7 @@ extern bool xway_param_enable;
 extern unsigned int xway_param_flip_ms;
 extern unsigned int xway_param_ring_kib;
 extern unsigned int xway_param_arena_kib;
+extern unsigned int xway_param_spin_us;
 
 /*
  * One ordered queue runs all that changes peers and links, so that none of it needs a lock against

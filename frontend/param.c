@@ -63,5 +63,7 @@ XWAY_RANGE_PARAM(ring_kib, 64, 4, (XWAY_PAGE_SIZE << XWAY_RING_ORDER_MAX) / 1024
 		 "size of a new ring in KiB, a power of two from 4 to 1024 (default: 64)");
 XWAY_RANGE_PARAM(arena_kib, 2048, 64, 3584, false, 0444,
 		 "memory granted to each peer for rings in KiB, 64 to 3584 (default: 2048)");
+XWAY_RANGE_PARAM(spin_us, 1000, 0, 10000, false, 0644,
+		 "how long a blocking read may look for bytes, at most, where that costs less than to sleep, in us; 0 = not at all (default: 1000)");
 XWAY_RANGE_PARAM(flip_ms, 0, 0, 60000, false, 0644,
 		 "debug: switch rails at random about every so many ms, 0 = off (default: 0)");

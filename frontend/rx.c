@@ -3,6 +3,7 @@
  * rx.c - the receiving direction: follow the marks, take the bytes, wait for more.
  */
 #include <linux/mm.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
 
@@ -127,7 +128,7 @@ static bool xway_rx_watched(const struct sock *sk)
 {
 	struct socket_wq *wq = rcu_dereference(sk->sk_wq);
 
-	return skwq_has_sleeper(wq) || (wq && rcu_access_pointer(wq->fasync_list));
+	return skwq_has_sleeper(wq) || (wq && READ_ONCE(wq->fasync_list));
 }
 
 /*
@@ -397,6 +398,40 @@ static bool xway_rx_ended(struct sock *sk, int *err)
 }
 
 /*
+ * Look for the peer's next ring bytes without sleeping, for a bounded time; rx_mutex is held. A
+ * program that others wait for, a signal, and all that ends a wait end it. True: look again.
+ */
+static bool xway_rx_spin(struct xway_conn *conn, struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	u32 seen = conn->rx_seen;
+	bool hit = false;
+	int unused;
+	u64 begin, limit;
+
+	if (!conn->attached || conn->private || xway_rx_rail(&conn->rx) == XWAY_RAIL_TCP)
+		return false;
+	limit = xway_spin_for(&conn->spin, READ_ONCE(xway_param_spin_us) * (u64)NSEC_PER_USEC);
+	if (!limit)
+		return false;
+	begin = local_clock();
+	do {
+		hit = xway_load_acquire(&conn->peer_slot->prod) != seen ||
+		      READ_ONCE(tp->rcv_nxt) != READ_ONCE(tp->copied_seq) ||
+		      xway_rx_ended(sk, &unused);
+		if (hit || need_resched() || signal_pending(current))
+			break;
+		cpu_relax();
+	} while (local_clock() - begin < limit && xway_link_is_up(conn->link));
+	xway_spin_learn(&conn->spin, hit);
+	if (hit)
+		xway_stat_inc(spins_hit);
+	else
+		xway_stat_inc(spins_missed);
+	return hit;
+}
+
+/*
  * Sleep for more than the @have bytes that a peek has left in place. rx_mutex is held, and let go
  * meanwhile. 0: look again.
  */
@@ -404,6 +439,7 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 			u32 have, bool *retried)
 {
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	u64 woken_at, now;
 	long slice, left;
 	int unused;
 
@@ -419,6 +455,8 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 		return sock_intr_errno(*timeo);
 	if (xway_sock_must_restart(sk, partial))
 		return xway_sock_restart();
+	if (!have && xway_rx_spin(conn, sk))
+		return 0;
 
 	add_wait_queue(sk_sleep(sk), &wait);
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
@@ -433,10 +471,15 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	if (slice && !xway_rx_ended(sk, &unused) && !xway_sock_must_restart(sk, partial)) {
 		mutex_unlock(&conn->rx_mutex);
 		xway_stat_inc(sleeps_rx);
+		WRITE_ONCE(conn->woken_at, 0);
 		left = wait_woken(&wait, TASK_INTERRUPTIBLE, slice);
+		woken_at = READ_ONCE(conn->woken_at);
+		now = local_clock();
 		if (*timeo != MAX_SCHEDULE_TIMEOUT)
 			*timeo -= slice - left;
 		mutex_lock(&conn->rx_mutex);
+		if (woken_at && now > woken_at)
+			xway_spin_woken(&conn->spin, now - woken_at);
 	}
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	remove_wait_queue(sk_sleep(sk), &wait);

@@ -34,7 +34,7 @@ const struct xway_overlay *xway_sock_overlay(const struct sock *sk)
 	const struct xway_overlay *overlay = xway_sock_family(sk);
 
 	if (!overlay || sk->sk_prot != overlay->base_prot || sk->sk_kern_sock ||
-	    rcu_access_pointer(sk->sk_user_data) || inet_csk(sk)->icsk_ulp_ops ||
+	    rcu_access_pointer(__sk_user_data(sk)) || inet_csk(sk)->icsk_ulp_ops ||
 	    tcp_sk(sk)->repair)
 		return NULL;
 #ifdef CONFIG_TCP_MD5SIG
