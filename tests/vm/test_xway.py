@@ -23,6 +23,7 @@ from xway_lab import TOP, XwayLab  # noqa: E402
 
 PROGRAMS = [TOP / "build" / "socket" / name
             for name in ("xway-transfer", "xway-transfer-static", "xway-socket-cases", "xway-stuck")]
+PROGRAMS.append(TOP / "build" / "bench" / "xway-bench")
 TIMINGS = TOP / "build" / "vm" / "test-timings.json"
 A, B = "10.77.0.11", "10.77.0.12"
 MIB = 1 << 20
@@ -93,6 +94,19 @@ class Tests:
         moved = self.ring_bytes() - before
         check(moved > 12 * MIB, f"only {moved} of {16 * MIB} bytes rode the rings")
         self.gone_from_rings()
+
+    def test_waits_begin_with_a_look(self):
+        """A blocking reader looks for its bytes now and then, and never where it is told not to."""
+        looks = {}
+        with self.serve("xway-bench serve --tcp 7001", port=7001):
+            for spin_us in (0, 1000):
+                self.knob("spin_us", spin_us)
+                before = self.lab.stat("a")
+                self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test rr --size 1 --count 400", timeout=60, check=True)
+                after = self.lab.stat("a")
+                looks[spin_us] = sum(after[key] - before[key] for key in ("spins_hit", "spins_missed"))
+        check(looks[0] == 0, f"{looks[0]} looks with spin_us=0")
+        check(looks[1000] >= 10, f"{looks[1000]} looks in 400 round trips")
 
     def test_static_binary_rides_too(self):
         before = self.ring_bytes()
