@@ -30,14 +30,14 @@ std::optional<Address> Address::parse(std::string_view text) {
     return std::nullopt;
 }
 
-Address Address::from_v4(const void *four_bytes) {
+Address Address::from_v4(const void* four_bytes) {
     Address address;
     std::copy(kMapped.begin(), kMapped.end(), address.bytes.begin());
     std::memcpy(address.bytes.data() + kMapped.size(), four_bytes, 4);
     return address;
 }
 
-Address Address::from_v6(const void *sixteen_bytes) {
+Address Address::from_v6(const void* sixteen_bytes) {
     Address address;
     std::memcpy(address.bytes.data(), sixteen_bytes, address.bytes.size());
     return address;

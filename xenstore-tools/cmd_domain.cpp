@@ -5,9 +5,9 @@
 #include <memory>
 #include <thread>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "directory.h"
@@ -30,14 +30,14 @@ struct Options {
     unsigned timeout_s = 5;
 };
 
-std::string label(const Snapshot &snapshot, unsigned domid) {
+std::string label(const Snapshot& snapshot, unsigned domid) {
     const auto domain = snapshot.domains.find(domid);
     return domain == snapshot.domains.end() || domain->second.identity.name.empty()
                ? std::to_string(domid)
                : domain->second.identity.name;
 }
 
-std::vector<std::string> words_of(const std::string &list) {
+std::vector<std::string> words_of(const std::string& list) {
     std::vector<std::string> words;
     std::istringstream stream(list);
     for (std::string word; stream >> word;)
@@ -45,12 +45,12 @@ std::vector<std::string> words_of(const std::string &list) {
     return words;
 }
 
-Cell list_cell(const std::vector<std::string> &words) {
+Cell list_cell(const std::vector<std::string>& words) {
     return {words, fmt::format("{}", fmt::join(words, ","))};
 }
 
 // A row for a domain with or without a device, or for a device whose domain is gone.
-std::vector<Cell> row_of(const Snapshot &snapshot, unsigned domid) {
+std::vector<Cell> row_of(const Snapshot& snapshot, unsigned domid) {
     const auto domain = snapshot.domains.find(domid);
     const auto device = snapshot.devices.find(domid);
     const bool has_domain = domain != snapshot.domains.end();
@@ -60,13 +60,13 @@ std::vector<Cell> row_of(const Snapshot &snapshot, unsigned domid) {
     if (!has_device)
         return {domid, name, uuid, {false, "none"}, {}, {}, {}, {}, {}, {}, {}};
 
-    const Device &entry = device->second;
-    const char *condition = !snapshot.is_current(entry) ? "stale"
+    const Device& entry = device->second;
+    const char* condition = !snapshot.is_current(entry) ? "stale"
                             : entry.online == "1"       ? "online"
                                                         : "leaving";
     std::vector<std::uint64_t> allow;
     std::vector<std::string> allow_names;
-    for (const std::string &word : words_of(entry.allow)) {
+    for (const std::string& word : words_of(entry.allow)) {
         allow.push_back(std::strtoul(word.c_str(), nullptr, 10));
         allow_names.push_back(label(snapshot, static_cast<unsigned>(allow.back())));
     }
@@ -97,7 +97,7 @@ Table domain_table() {
                   {"allow", "MAY TALK TO"}});
 }
 
-Result<int> print_domain(Store &store, unsigned domid, const Format &format) {
+Result<int> print_domain(Store& store, unsigned domid, const Format& format) {
     auto snapshot = read_snapshot(store);
     if (!snapshot)
         return snapshot.error();
@@ -108,7 +108,7 @@ Result<int> print_domain(Store &store, unsigned domid, const Format &format) {
     return kDone;
 }
 
-Result<int> add(const Options &options, const Common &common) {
+Result<int> add(const Options& options, const Common& common) {
     const Host host = common.host();
     if (auto dom0 = need_dom0(host, "xway domain add"); !dom0)
         return dom0.error();
@@ -137,7 +137,7 @@ Result<int> add(const Options &options, const Common &common) {
     }
 }
 
-Result<int> del(const Options &options, const Common &common) {
+Result<int> del(const Options& options, const Common& common) {
     const Host host = common.host();
     if (auto dom0 = need_dom0(host, "xway domain del"); !dom0)
         return dom0.error();
@@ -179,7 +179,7 @@ Result<int> del(const Options &options, const Common &common) {
     return kDone;
 }
 
-Result<int> show(const Options &options, const Common &common) {
+Result<int> show(const Options& options, const Common& common) {
     if (auto dom0 = need_dom0(common.host(), "xway domain show"); !dom0)
         return dom0.error();
     auto store = XenStore::open();
@@ -199,9 +199,9 @@ Result<int> show(const Options &options, const Common &common) {
         table.add(row_of(*snapshot, *domid));
     } else {
         std::set<unsigned> ids;
-        for (const auto &[id, domain] : snapshot->domains)
+        for (const auto& [id, domain] : snapshot->domains)
             ids.insert(id);
-        for (const auto &[id, device] : snapshot->devices)
+        for (const auto& [id, device] : snapshot->devices)
             ids.insert(id);
         for (unsigned id : ids)
             table.add(row_of(*snapshot, id));
@@ -212,14 +212,14 @@ Result<int> show(const Options &options, const Common &common) {
 
 } // namespace
 
-Action declare_domain_add(CLI::App &app, const Common &common) {
+Action declare_domain_add(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("DOMAIN", options->domain, "number or name")->required();
     app.add_option("--policy", options->policy_file, "policy file")->capture_default_str();
     return [options, &common] { return add(*options, common); };
 }
 
-Action declare_domain_del(CLI::App &app, const Common &common) {
+Action declare_domain_del(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("DOMAIN", options->domain, "number or name")->required();
     app.add_option("--policy", options->policy_file, "policy file")->capture_default_str();
@@ -229,7 +229,7 @@ Action declare_domain_del(CLI::App &app, const Common &common) {
     return [options, &common] { return del(*options, common); };
 }
 
-Action declare_domain_show(CLI::App &app, const Common &common) {
+Action declare_domain_show(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("DOMAIN", options->domain, "number or name; all domains without it");
     return [options, &common] { return show(*options, common); };

@@ -12,7 +12,7 @@ namespace xway {
 
 namespace {
 
-Result<int> show(const Common &common) {
+Result<int> show(const Common& common) {
     const Host host = common.host();
     if (auto dom0 = need_dom0(host, "xway link show"); !dom0)
         return dom0.error();
@@ -30,7 +30,7 @@ Result<int> show(const Common &common) {
         return domains.error();
 
     std::map<unsigned, std::string> names;
-    for (const BackDomain &domain : *domains)
+    for (const BackDomain& domain : *domains)
         names[domain.domid] = domain.name;
     Table table({{"a", "A", true},
                  {"a_name", "NAME"},
@@ -39,7 +39,7 @@ Result<int> show(const Common &common) {
                  {"a_offer", "A OFFERS"},
                  {"b_offer", "B OFFERS"}});
     const auto yes_no = [](bool yes) { return Cell(yes, yes ? "yes" : "no"); };
-    for (const BackLink &link : *links)
+    for (const BackLink& link : *links)
         table.add({link.a, names[link.a], link.b, names[link.b], yes_no(link.a_offer),
                    yes_no(link.b_offer)});
     table.print(common.format);
@@ -48,7 +48,7 @@ Result<int> show(const Common &common) {
 
 } // namespace
 
-Action declare_link_show(CLI::App &, const Common &common) {
+Action declare_link_show(CLI::App&, const Common& common) {
     return [&common] { return show(common); };
 }
 

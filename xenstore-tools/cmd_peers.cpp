@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // cmd_peers.cpp - the guests that dom0 lets this guest talk to.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "front_proc.h"
@@ -12,11 +12,11 @@ namespace xway {
 
 namespace {
 
-Cell list_cell(const std::vector<std::string> &words) {
+Cell list_cell(const std::vector<std::string>& words) {
     return {words, fmt::format("{}", fmt::join(words, ","))};
 }
 
-Result<int> show(const Common &common) {
+Result<int> show(const Common& common) {
     auto text = common.host().front("peers");
     if (!text)
         return text.error();
@@ -36,10 +36,10 @@ Result<int> show(const Common &common) {
                  {"", "SLOTS", true},
                  {"mac", "MAC"},
                  {"ip", "IP"}});
-    for (const Peer &peer : *peers) {
+    for (const Peer& peer : *peers) {
         constexpr std::uint64_t kPage = 4096;
         std::vector<std::string> ips;
-        for (const Address &address : peer.ips)
+        for (const Address& address : peer.ips)
             ips.push_back(address.text());
         table.add({peer.domid,
                    peer.name,
@@ -62,7 +62,7 @@ Result<int> show(const Common &common) {
 
 } // namespace
 
-Action declare_peers(CLI::App &, const Common &common) {
+Action declare_peers(CLI::App&, const Common& common) {
     return [&common] { return show(common); };
 }
 

@@ -24,8 +24,8 @@ std::vector<std::string_view> split(std::string_view text, std::string_view sepa
     }
 }
 
-template<typename Number>
-bool parse_whole(std::string_view text, Number &number, int base = 10) {
+template <typename Number>
+bool parse_whole(std::string_view text, Number& number, int base = 10) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
     return error == std::errc() && end == text.data() + text.size();
 }
@@ -42,7 +42,7 @@ public:
     }
 
     std::string_view get(std::string_view key) {
-        for (const auto &[known, value] : words_) {
+        for (const auto& [known, value] : words_) {
             if (known == key)
                 return value;
         }
@@ -55,8 +55,8 @@ public:
         return value == "-" ? std::string() : std::string(value);
     }
 
-    template<typename Number>
-    void number(std::string_view key, Number &result) {
+    template <typename Number>
+    void number(std::string_view key, Number& result) {
         const auto value = get(key);
         if (!error_ && !parse_whole(value, result))
             complain(fmt::format("{}={} is no number", key, value));
@@ -86,19 +86,19 @@ public:
             error_ = Error{std::move(what), {}, EINVAL};
     }
 
-    const std::optional<Error> &error() const { return error_; }
+    const std::optional<Error>& error() const { return error_; }
 
 private:
     std::vector<std::pair<std::string_view, std::string_view>> words_;
     std::optional<Error> error_;
 };
 
-Error wrong_line(unsigned line, const std::string &what) {
+Error wrong_line(unsigned line, const std::string& what) {
     return {fmt::format("line {}: {}", line, what),
             "the module and this program are of different versions", EINVAL};
 }
 
-template<typename T, typename Read>
+template <typename T, typename Read>
 Result<std::vector<T>> parse_lines(std::string_view text, Read read) {
     std::vector<T> items;
     unsigned number = 0;
@@ -115,7 +115,7 @@ Result<std::vector<T>> parse_lines(std::string_view text, Read read) {
 } // namespace
 
 Result<FrontStatus> parse_front_status(std::string_view text) {
-    auto lines = parse_lines<FrontStatus>(text, [](Words &words) {
+    auto lines = parse_lines<FrontStatus>(text, [](Words& words) {
         FrontStatus status;
         words.number("version", status.version);
         words.number("domid", status.domid);
@@ -135,7 +135,7 @@ Result<FrontStatus> parse_front_status(std::string_view text) {
 }
 
 Result<std::vector<Peer>> parse_front_peers(std::string_view text) {
-    return parse_lines<Peer>(text, [](Words &words) {
+    return parse_lines<Peer>(text, [](Words& words) {
         Peer peer;
         words.number("domid", peer.domid);
         peer.instance = words.text("instance");
@@ -159,7 +159,7 @@ Result<std::vector<Peer>> parse_front_peers(std::string_view text) {
 }
 
 Result<std::vector<Socket>> parse_front_sockets(std::string_view text) {
-    return parse_lines<Socket>(text, [](Words &words) {
+    return parse_lines<Socket>(text, [](Words& words) {
         Socket socket;
         socket.state = words.text("state");
         socket.local = words.endpoint("local");
@@ -202,7 +202,7 @@ Result<Counters> parse_front_stat(std::string_view text) {
 }
 
 Result<std::vector<BackDomain>> parse_back_domains(std::string_view text) {
-    return parse_lines<BackDomain>(text, [](Words &words) {
+    return parse_lines<BackDomain>(text, [](Words& words) {
         BackDomain domain;
         words.number("domid", domain.domid);
         domain.name = words.text("name");
@@ -214,7 +214,7 @@ Result<std::vector<BackDomain>> parse_back_domains(std::string_view text) {
 }
 
 Result<std::vector<BackLink>> parse_back_links(std::string_view text) {
-    return parse_lines<BackLink>(text, [](Words &words) {
+    return parse_lines<BackLink>(text, [](Words& words) {
         BackLink link;
         words.number("a", link.a);
         words.number("b", link.b);

@@ -18,8 +18,8 @@ public:
     // Files are looked for below the root, which is another than / in tests only.
     explicit Host(std::string root = "") : root_(std::move(root)) {}
 
-    Result<std::string> file(const std::string &path) const;
-    bool exists(const std::string &path) const;
+    Result<std::string> file(const std::string& path) const;
+    bool exists(const std::string& path) const;
 
     bool on_xen() const;
     bool is_dom0() const;
@@ -29,14 +29,14 @@ public:
     bool holds_device(unsigned domid) const;
 
     // A line of the named file of xway_front or xway_back, or what to do to get one.
-    Result<std::string> front(const std::string &name) const;
-    Result<std::string> back(const std::string &name) const;
+    Result<std::string> front(const std::string& name) const;
+    Result<std::string> back(const std::string& name) const;
 
     // Its process, while the daemon runs.
     std::optional<int> daemon() const;
 
 private:
-    Result<std::string> module_file(const std::string &module, const std::string &name) const;
+    Result<std::string> module_file(const std::string& module, const std::string& name) const;
 
     std::string root_;
 };

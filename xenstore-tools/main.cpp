@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 
@@ -30,8 +30,8 @@ constexpr Command kCommands[] = {
     {"link", "show", "pairs of guests, and how far their links are", declare_link_show},
 };
 
-const char *summary_of(const std::string &object) {
-    static const std::map<std::string, const char *> kSummaries{
+const char* summary_of(const std::string& object) {
+    static const std::map<std::string, const char*> kSummaries{
         {"domain", "devices of domains (in dom0)"},
         {"policy", "who may talk to whom (in dom0)"},
         {"link", "links between guests (in dom0)"},
@@ -40,10 +40,10 @@ const char *summary_of(const std::string &object) {
 }
 
 // Options of a command whose name was left out belong to the command that is meant then.
-void add_command(std::vector<std::string> &words, const CLI::App &app, const char *command) {
+void add_command(std::vector<std::string>& words, const CLI::App& app, const char* command) {
     auto word = words.begin();
     for (; word != words.end() && word->starts_with("-"); ++word) {
-        const CLI::Option *option = app.get_option_no_throw(*word);
+        const CLI::Option* option = app.get_option_no_throw(*word);
         if (!option) {
             words.insert(word, command);
             return;
@@ -54,18 +54,18 @@ void add_command(std::vector<std::string> &words, const CLI::App &app, const cha
 }
 
 // Spells abbreviated commands out. An abbreviation that fits several is left for CLI11 to refuse.
-void expand(std::vector<std::string> &words, CLI::App *app, std::string &ambiguous) {
+void expand(std::vector<std::string>& words, CLI::App* app, std::string& ambiguous) {
     for (std::size_t i = 0; i < words.size(); ++i) {
         if (words[i].starts_with("-")) {
-            const CLI::Option *option = nullptr;
-            for (const CLI::App *at = app; at && !option; at = at->get_parent())
+            const CLI::Option* option = nullptr;
+            for (const CLI::App* at = app; at && !option; at = at->get_parent())
                 option = at->get_option_no_throw(words[i]);
             if (option && option->get_items_expected_min() > 0)
                 ++i;
             continue;
         }
-        std::vector<CLI::App *> fitting;
-        for (CLI::App *command : app->get_subcommands([](const CLI::App *) { return true; })) {
+        std::vector<CLI::App*> fitting;
+        for (CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
             if (command->get_name() == words[i])
                 fitting = {command};
             else if (command->get_name().starts_with(words[i]) &&
@@ -73,7 +73,7 @@ void expand(std::vector<std::string> &words, CLI::App *app, std::string &ambiguo
                 fitting.push_back(command);
         }
         if (fitting.size() > 1) {
-            for (const CLI::App *command : fitting)
+            for (const CLI::App* command : fitting)
                 ambiguous += (ambiguous.empty() ? "" : " or ") + command->get_name();
             ambiguous = fmt::format("'{}' may be {}", words[i], ambiguous);
         }
@@ -84,14 +84,14 @@ void expand(std::vector<std::string> &words, CLI::App *app, std::string &ambiguo
     }
 }
 
-int usage_error(const std::string &what) {
+int usage_error(const std::string& what) {
     fmt::print(stderr, "xway: {}; see 'xway --help'\n", what);
     return kUsage;
 }
 
 } // namespace
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     Common common;
     bool no_header = false;
     CLI::App app("TCP between guests of one Xen host, through shared memory.", "xway");
@@ -105,11 +105,11 @@ int main(int argc, char **argv) {
         "Without a command: 'show' in a guest, 'domain show' in dom0. An object without a verb is\n"
         "shown. Commands may be abbreviated. Exit status: 0 done, 1 failed, 2 wrong usage.");
 
-    std::map<const CLI::App *, Action> actions;
-    std::map<std::string, CLI::App *> objects;
-    std::map<const CLI::App *, const CLI::App *> shown; // from an object to its verb 'show'
-    for (const Command &command : kCommands) {
-        CLI::App *parent = &app;
+    std::map<const CLI::App*, Action> actions;
+    std::map<std::string, CLI::App*> objects;
+    std::map<const CLI::App*, const CLI::App*> shown; // from an object to its verb 'show'
+    for (const Command& command : kCommands) {
+        CLI::App* parent = &app;
         if (command.verb) {
             if (!objects.contains(command.object))
                 objects[command.object] =
@@ -117,7 +117,7 @@ int main(int argc, char **argv) {
             parent = objects[command.object];
             parent->require_subcommand(0, 1)->fallthrough()->footer("");
         }
-        CLI::App *leaf =
+        CLI::App* leaf =
             parent->add_subcommand(command.verb ? command.verb : command.object, command.summary);
         leaf->fallthrough()->footer("");
         actions[leaf] = command.declare(*leaf, common);
@@ -134,17 +134,17 @@ int main(int argc, char **argv) {
     try {
         std::reverse(words.begin(), words.end()); // CLI11 takes them from the back
         app.parse(words);
-    } catch (const CLI::Success &help) {
+    } catch (const CLI::Success& help) {
         return app.exit(help);
-    } catch (const CLI::ExtrasError &) {
+    } catch (const CLI::ExtrasError&) {
         return usage_error(fmt::format("'{}' is not expected", app.remaining(true).front()));
-    } catch (const CLI::ParseError &error) {
+    } catch (const CLI::ParseError& error) {
         return usage_error(error.what());
     }
     common.format.header = !no_header;
     common.format.json |= common.format.pretty;
 
-    const CLI::App *chosen = &app;
+    const CLI::App* chosen = &app;
     while (!chosen->get_subcommands().empty())
         chosen = chosen->get_subcommands().front();
     if (chosen == &app) {

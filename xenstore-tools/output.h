@@ -29,8 +29,8 @@ struct Cell {
 
     Cell() : value(nullptr), text("-") {}
     Cell(std::string both) : value(both), text(both.empty() ? "-" : std::move(both)) {}
-    Cell(const char *both) : Cell(std::string(both)) {}
-    template<std::unsigned_integral Number>
+    Cell(const char* both) : Cell(std::string(both)) {}
+    template <std::unsigned_integral Number>
     requires(!std::same_as<Number, bool>) Cell(Number number)
         : value(std::uint64_t{number}), text(std::to_string(number)) {}
     Cell(Value exact, std::string shown)
@@ -51,8 +51,8 @@ public:
     bool empty() const { return rows_.empty(); }
 
     // JSON is an array of objects.
-    void print(const Format &format, std::FILE *stream = stdout) const;
-    std::string text(const Format &format) const;
+    void print(const Format& format, std::FILE* stream = stdout) const;
+    std::string text(const Format& format) const;
 
 private:
     std::vector<Column> columns_;
@@ -60,8 +60,8 @@ private:
 };
 
 // Names and values: two columns, or one JSON object.
-std::string text_of_fields(const std::vector<std::pair<std::string, Cell>> &fields,
-                           const Format &format);
+std::string text_of_fields(const std::vector<std::pair<std::string, Cell>>& fields,
+                           const Format& format);
 
 std::string human_bytes(std::uint64_t bytes);       // 999, 1.2K, 64K, 3.1M
 std::string human_time(std::uint64_t milliseconds); // 120ms, 5s, 4m, 2h, 3d
