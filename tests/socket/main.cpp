@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* main.cpp - the command line of xway-socket-cases. */
 #include <sys/socket.h>
 #include <unistd.h>

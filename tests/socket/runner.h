@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* runner.h - `xway-socket-cases run`: the connecting side, which chooses the cases and prints the
  * results. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * transfer.h - one connection of xway-transfer.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * xway-transfer.cpp - many connections at once, both directions of each at full speed, every byte
  * checked.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 // agent.cpp - runs commands inside a virtual machine of the lab, for a runner outside.
 //
 //   agent dom0 DEVICE    in dom0: DEVICE is the port that QEMU connects to the runner
