@@ -125,11 +125,15 @@ void add_row(Table& table, const Socket& socket, bool known, const Surroundings&
     const std::string name = peer && !peer->name.empty() ? peer->name
                              : socket.peer               ? std::to_string(*socket.peer)
                                                          : "";
-    const auto count = [&](std::uint64_t number) { return known ? Cell(number) : Cell(); };
+    const bool counted = known && !listens;
+    const auto count = [&](std::uint64_t number) { return counted ? Cell(number) : Cell(); };
+    const auto rail = [&](const std::string& which, std::uint64_t fill, std::uint64_t size) {
+        return listens ? Cell() : Cell(which, rail_text(which, fill, size));
+    };
     const bool on_ring = socket.why_tx.empty() || socket.why_tx == "none";
-    const std::string reason = on_ring || listens ? ""
-                               : options.why      ? socket.why_tx + ": " + explain(socket.why_tx)
-                                                  : socket.why_tx;
+    const std::string reason = on_ring       ? ""
+                               : options.why ? socket.why_tx + ": " + explain(socket.why_tx)
+                                             : socket.why_tx;
     table.add({{socket.state, state},
                socket.local.text(),
                listens ? Cell(socket.remote.text(), "*") : Cell(socket.remote.text()),
@@ -137,25 +141,25 @@ void add_row(Table& table, const Socket& socket, bool known, const Surroundings&
                peer ? Cell(peer->name) : Cell(),
                {known, ""},
                socket.role.empty() ? Cell() : Cell(socket.role),
-               {socket.tx, listens ? "" : rail_text(socket.tx, socket.tx_fill, socket.tx_size)},
-               {socket.rx, listens ? "" : rail_text(socket.rx, socket.rx_fill, socket.rx_size)},
+               rail(socket.tx, socket.tx_fill, socket.tx_size),
+               rail(socket.rx, socket.rx_fill, socket.rx_size),
                count(socket.tx_fill),
                count(socket.tx_size),
                count(socket.rx_fill),
                count(socket.rx_size),
-               known && !listens ? Cell(bytes_text(socket.tx_ring, socket.rx_ring)) : Cell(),
-               known && !listens ? Cell(bytes_text(socket.tx_tcp, socket.rx_tcp)) : Cell(),
+               counted ? Cell(bytes_text(socket.tx_ring, socket.rx_ring)) : Cell(),
+               counted ? Cell(bytes_text(socket.tx_tcp, socket.rx_tcp)) : Cell(),
                count(socket.tx_ring),
                count(socket.tx_tcp),
                count(socket.rx_ring),
                count(socket.rx_tcp),
                count(socket.tx_switches),
                count(socket.rx_switches),
-               known ? Cell(socket.age_ms, human_time(socket.age_ms)) : Cell(),
-               socket.uid,
+               counted ? Cell(socket.age_ms, human_time(socket.age_ms)) : Cell(),
+               listens ? Cell() : Cell(socket.uid),
                socket.inode,
-               {socket.why_tx, reason},
-               {explain(socket.why_tx), ""}});
+               listens ? Cell() : Cell(socket.why_tx, reason),
+               listens ? Cell() : Cell(explain(socket.why_tx))});
 }
 
 Result<std::vector<KernelSocket>> read_kernel_sockets(const Host& host) {

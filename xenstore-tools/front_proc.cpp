@@ -164,9 +164,12 @@ Result<std::vector<Socket>> parse_front_sockets(std::string_view text) {
         socket.state = words.text("state");
         socket.local = words.endpoint("local");
         socket.remote = words.endpoint("remote");
+        socket.role = words.text("role");
+        words.number("inode", socket.inode);
+        if (socket.role == "listen")
+            return socket;
         if (!words.text("peer").empty())
             words.number("peer", socket.peer.emplace());
-        socket.role = words.text("role");
         socket.tx = words.text("tx");
         socket.rx = words.text("rx");
         socket.why_tx = words.text("why_tx");
@@ -181,7 +184,6 @@ Result<std::vector<Socket>> parse_front_sockets(std::string_view text) {
         words.number("tx_switches", socket.tx_switches);
         words.number("rx_switches", socket.rx_switches);
         words.number("age_ms", socket.age_ms);
-        words.number("inode", socket.inode);
         words.number("uid", socket.uid);
         return socket;
     });

@@ -13,8 +13,7 @@ namespace {
 constexpr char kSocket[] =
     "state=ESTABLISHED local=10.0.0.3:40000 remote=10.0.0.4:6379 peer=4 role=client tx=ring rx=tcp "
     "why_tx=none tx_fill=0 tx_size=65536 rx_fill=12 rx_size=65536 tx_ring=1000 tx_tcp=1 "
-    "rx_ring=2000 "
-    "rx_tcp=2 tx_switches=1 rx_switches=3 age_ms=1200 inode=1234 uid=7\n";
+    "rx_ring=2000 rx_tcp=2 tx_switches=1 rx_switches=3 age_ms=1200 inode=1234 uid=7\n";
 
 TEST(FrontProc, reads_the_status) {
     const auto status = parse_front_status(
@@ -68,6 +67,19 @@ TEST(FrontProc, reads_addresses_in_brackets_and_sockets_without_peer) {
     ASSERT_TRUE(sockets) << sockets.error().text();
     EXPECT_EQ(sockets->front().remote.text(), "[fd00::4]:6379");
     EXPECT_FALSE(sockets->front().peer);
+}
+
+TEST(FrontProc, reads_listening_sockets) {
+    const auto sockets = parse_front_sockets(
+        std::string("state=LISTEN local=[::]:6379 remote=0.0.0.0:0 role=listen inode=17\n") +
+        kSocket);
+    ASSERT_TRUE(sockets) << sockets.error().text();
+    ASSERT_EQ(sockets->size(), 2u);
+    EXPECT_EQ(sockets->front().role, "listen");
+    EXPECT_EQ(sockets->front().local.text(), "[::]:6379");
+    EXPECT_EQ(sockets->front().inode, 17u);
+    EXPECT_FALSE(sockets->front().peer);
+    EXPECT_EQ(sockets->back().peer, 4u);
 }
 
 TEST(FrontProc, names_the_line_that_is_wrong) {
