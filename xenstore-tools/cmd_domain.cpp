@@ -108,9 +108,15 @@ Result<int> print_domain(Store& store, unsigned domid, const Format& format) {
     return kDone;
 }
 
-Result<int> add(const Options& options, const Common& common) {
-    const Host host = common.host();
-    if (auto dom0 = need_dom0(host, "xway domain add"); !dom0)
+// What is needed to change devices.
+struct Dom0 {
+    Policy policy;
+    std::unique_ptr<XenStore> store;
+    World world;
+};
+
+Result<Dom0> open_dom0(const Host& host, const Options& options, const char* command) {
+    if (auto dom0 = need_dom0(host, command); !dom0)
         return dom0.error();
     auto policy = load_policy_or_none(options.policy_file);
     if (!policy)
@@ -118,15 +124,22 @@ Result<int> add(const Options& options, const Common& common) {
     auto store = XenStore::open();
     if (!store)
         return store.error();
-    const World world = world_of(host);
+    return Dom0{std::move(*policy), std::move(*store), world_of(host)};
+}
+
+Result<int> add(const Options& options, const Common& common) {
+    const auto dom0 = open_dom0(common.host(), options, "xway domain add");
+    if (!dom0)
+        return dom0.error();
+    const auto& [policy, store, world] = *dom0;
     const auto deadline = Clock::now() + kLetGoTimeout;
     for (;;) {
-        auto changes = add_device(**store, *policy, world, options.domain);
+        auto changes = add_device(*store, policy, world, options.domain);
         if (!changes)
             return changes.error();
         if (!changes->again) {
             if (common.format.json)
-                return print_domain(**store, changes->added.front(), common.format);
+                return print_domain(*store, changes->added.front(), common.format);
             return kDone;
         }
         if (Clock::now() > deadline)
@@ -139,16 +152,11 @@ Result<int> add(const Options& options, const Common& common) {
 
 Result<int> del(const Options& options, const Common& common) {
     const Host host = common.host();
-    if (auto dom0 = need_dom0(host, "xway domain del"); !dom0)
+    const auto dom0 = open_dom0(host, options, "xway domain del");
+    if (!dom0)
         return dom0.error();
-    auto policy = load_policy_or_none(options.policy_file);
-    if (!policy)
-        return policy.error();
-    auto store = XenStore::open();
-    if (!store)
-        return store.error();
-    const World world = world_of(host);
-    auto domid = begin_removal(**store, *policy, world, options.domain);
+    const auto& [policy, store, world] = *dom0;
+    auto domid = begin_removal(*store, policy, world, options.domain);
     if (!domid)
         return domid.error();
 
@@ -156,7 +164,7 @@ Result<int> del(const Options& options, const Common& common) {
     const auto unheard_until = started + kUnheardTimeout;
     const auto deadline = started + std::chrono::seconds(options.timeout_s);
     for (;;) {
-        auto closing = look_at_removal(**store, *domid);
+        auto closing = look_at_removal(*store, *domid);
         if (!closing)
             return closing.error();
         if (*closing == Closing::finished)
@@ -172,10 +180,10 @@ Result<int> del(const Options& options, const Common& common) {
         }
         std::this_thread::sleep_for(kPollInterval);
     }
-    if (auto done = finish_removal(**store, *domid); !done)
+    if (auto done = finish_removal(*store, *domid); !done)
         return done.error();
     if (common.format.json)
-        return print_domain(**store, *domid, common.format);
+        return print_domain(*store, *domid, common.format);
     return kDone;
 }
 
