@@ -50,8 +50,7 @@ void check_device(Checklist& list, const FrontStatus& status) {
 }
 
 void check_peers(Checklist& list, const Host& host) {
-    auto text = host.front("peers");
-    auto peers = text ? parse_front_peers(*text) : Result<std::vector<Peer>>(text.error());
+    auto peers = host.front("peers", parse_front_peers);
     if (!peers) {
         list.fail("peers", peers.error().what, peers.error().remedy);
         return;
@@ -166,8 +165,7 @@ void check_guest(Checklist& list, const Host& host) {
     else
         list.note("xenbus", "no /dev/xen/xenbus: xenstore cannot be read from here", "mount xenfs");
 
-    auto text = host.front("status");
-    auto status = text ? parse_front_status(*text) : Result<FrontStatus>(text.error());
+    auto status = host.front("status", parse_front_status);
     if (!status) {
         list.fail("status of the module", status.error().what, status.error().remedy);
         return;
@@ -195,8 +193,7 @@ void check_peer(Checklist& list, const Host& host, const std::string& name) {
     Route route;
     if (!check_route(list, name, address, route))
         return;
-    auto text = host.front("peers");
-    auto peers = text ? parse_front_peers(*text) : Result<std::vector<Peer>>(text.error());
+    auto peers = host.front("peers", parse_front_peers);
     if (!peers) {
         list.fail("peers", peers.error().what, peers.error().remedy);
         return;

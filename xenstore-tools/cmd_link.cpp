@@ -16,16 +16,10 @@ Result<int> show(const Common& common) {
     const Host host = common.host();
     if (auto dom0 = need_dom0(host, "xway link show"); !dom0)
         return dom0.error();
-    auto links_text = host.back("links");
-    if (!links_text)
-        return links_text.error();
-    auto domains_text = host.back("domains");
-    if (!domains_text)
-        return domains_text.error();
-    auto links = parse_back_links(*links_text);
+    auto links = host.back("links", parse_back_links);
     if (!links)
         return links.error();
-    auto domains = parse_back_domains(*domains_text);
+    auto domains = host.back("domains", parse_back_domains);
     if (!domains)
         return domains.error();
 

@@ -17,12 +17,9 @@ Cell list_cell(const std::vector<std::string>& words) {
 }
 
 Result<int> show(const Common& common) {
-    auto text = common.host().front("peers");
-    if (!text)
-        return text.error();
-    auto peers = parse_front_peers(*text);
+    auto peers = common.host().front("peers", parse_front_peers);
     if (!peers)
-        return Error{"/proc/xway_front/peers: " + peers.error().what, peers.error().remedy};
+        return peers.error();
     Table table({{"domid", "ID", true},
                  {"name", "NAME"},
                  {"instance", ""},

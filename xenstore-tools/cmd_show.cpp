@@ -181,18 +181,12 @@ Result<std::vector<KernelSocket>> read_kernel_sockets(const Host& host) {
 Result<int> show(const Options& options, const Common& common) {
     const Host host = common.host();
     auto kernel = read_kernel_sockets(host);
-    auto sockets_text = host.front("sockets");
-    if (!sockets_text)
-        return sockets_text.error();
-    auto peers_text = host.front("peers");
-    if (!peers_text)
-        return peers_text.error();
-    auto sockets = parse_front_sockets(*sockets_text);
+    auto sockets = host.front("sockets", parse_front_sockets);
     if (!sockets)
-        return Error{"/proc/xway_front/sockets: " + sockets.error().what, sockets.error().remedy};
-    auto peers = parse_front_peers(*peers_text);
+        return sockets.error();
+    auto peers = host.front("peers", parse_front_peers);
     if (!peers)
-        return Error{"/proc/xway_front/peers: " + peers.error().what, peers.error().remedy};
+        return peers.error();
     if (!kernel)
         return kernel.error();
     Surroundings around{*peers, {}, {}};

@@ -22,13 +22,7 @@ struct Options {
 };
 
 Result<Counters> read_counters(const Common& common) {
-    auto text = common.host().front("stat");
-    if (!text)
-        return text.error();
-    auto counters = parse_front_stat(*text);
-    if (!counters)
-        return Error{"/proc/xway_front/stat: " + counters.error().what, counters.error().remedy};
-    return counters;
+    return common.host().front("stat", parse_front_stat);
 }
 
 Result<int> once(const Common& common) {

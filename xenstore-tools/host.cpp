@@ -54,14 +54,6 @@ bool Host::holds_device(unsigned domid) const {
     return exists("/sys/bus/xen-backend/devices/xway-" + std::to_string(domid) + "-0");
 }
 
-Result<std::string> Host::front(const std::string& name) const {
-    return module_file("xway_front", name);
-}
-
-Result<std::string> Host::back(const std::string& name) const {
-    return module_file("xway_back", name);
-}
-
 Result<std::string> Host::module_file(const std::string& module, const std::string& name) const {
     auto text = file("/proc/" + module + '/' + name);
     if (!text && text.error().code == ENOENT)
