@@ -179,7 +179,7 @@ void check_guest(Checklist& list, const Host& host) {
     if (status->enable)
         list.pass("parameter enable");
     else
-        list.fail("parameter enable", "it is off: new connections stay on TCP",
+        list.fail("parameter enable", "it is off: all connections stay on TCP",
                   "echo 1 > /sys/module/xway_front/parameters/enable");
     if (status->flip_ms != 0)
         list.note("parameter flip_ms",
