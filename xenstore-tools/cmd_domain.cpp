@@ -12,6 +12,7 @@
 #include "command.h"
 #include "directory.h"
 #include "domains.h"
+#include "text.h"
 
 namespace xway {
 
@@ -37,16 +38,9 @@ std::string label(const Snapshot& snapshot, unsigned domid) {
                : domain->second.identity.name;
 }
 
-std::vector<std::string> words_of(const std::string& list) {
-    std::vector<std::string> words;
-    std::istringstream stream(list);
-    for (std::string word; stream >> word;)
-        words.push_back(word);
-    return words;
-}
-
-Cell list_cell(const std::vector<std::string>& words) {
-    return {words, fmt::format("{}", fmt::join(words, ","))};
+Cell words_cell(const std::string& text) {
+    const auto words = split(text, " ");
+    return list_cell({words.begin(), words.end()});
 }
 
 // A row for a domain with or without a device, or for a device whose domain is gone.
@@ -66,9 +60,11 @@ std::vector<Cell> row_of(const Snapshot& snapshot, unsigned domid) {
                                                         : "leaving";
     std::vector<std::uint64_t> allow;
     std::vector<std::string> allow_names;
-    for (const std::string& word : words_of(entry.allow)) {
-        allow.push_back(std::strtoul(word.c_str(), nullptr, 10));
-        allow_names.push_back(label(snapshot, static_cast<unsigned>(allow.back())));
+    for (std::string_view word : split(entry.allow, " ")) {
+        if (const auto peer = parse_number(word)) {
+            allow.push_back(*peer);
+            allow_names.push_back(label(snapshot, *peer));
+        }
     }
     return {domid,
             name,
@@ -78,8 +74,8 @@ std::vector<Cell> row_of(const Snapshot& snapshot, unsigned domid) {
             state_name(entry.frontend_state),
             state_name(entry.state),
             entry.instance,
-            list_cell(words_of(entry.mac)),
-            list_cell(words_of(entry.ip)),
+            words_cell(entry.mac),
+            words_cell(entry.ip),
             {allow, fmt::format("{}", fmt::join(allow_names, ","))}};
 }
 

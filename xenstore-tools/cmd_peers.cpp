@@ -2,7 +2,6 @@
 //
 // cmd_peers.cpp - the guests that dom0 lets this guest talk to.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include "command.h"
@@ -11,10 +10,6 @@
 namespace xway {
 
 namespace {
-
-Cell list_cell(const std::vector<std::string>& words) {
-    return {words, fmt::format("{}", fmt::join(words, ","))};
-}
 
 Result<int> show(const Common& common) {
     auto peers = common.host().front("peers", parse_front_peers);

@@ -4,7 +4,6 @@
 #include <memory>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include "command.h"
@@ -31,9 +30,7 @@ Result<int> show(const std::string& file, const Common& common) {
         const bool pair = rule.kind == Rule::Kind::allow || rule.kind == Rule::Kind::deny;
         table.add({rule.line, rule_word(rule.kind), rule.first.text(),
                    pair ? Cell(rule.second.text()) : Cell(),
-                   addresses.empty()
-                       ? Cell()
-                       : Cell(addresses, fmt::format("{}", fmt::join(addresses, ",")))});
+                   addresses.empty() ? Cell() : list_cell(addresses)});
     }
     table.print(common.format);
     return kDone;

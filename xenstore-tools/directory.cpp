@@ -4,35 +4,15 @@
 #include "directory.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "text.h"
+
 namespace xway {
 
 namespace {
-
-std::optional<unsigned> parse_number(std::string_view text) {
-    unsigned number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size())
-        return std::nullopt;
-    return number;
-}
-
-std::vector<std::string> words_of(std::string_view text) {
-    constexpr std::string_view kSeparators = " ,\t\n";
-    std::vector<std::string> words;
-    for (;;) {
-        const auto begin = text.find_first_not_of(kSeparators);
-        if (begin == std::string_view::npos)
-            return words;
-        const auto end = std::min(text.find_first_of(kSeparators, begin), text.size());
-        words.emplace_back(text.substr(begin, end - begin));
-        text.remove_prefix(end);
-    }
-}
 
 template <typename T>
 void add_once(std::vector<T>& list, const T& item) {
@@ -91,7 +71,8 @@ Domain read_domain(Batch& store, unsigned domid) {
     for (const std::string& vif : vif_backends(store, domid)) {
         if (const auto mac = parse_mac(store.read(vif + "/mac")))
             add_once(domain.macs, *mac);
-        for (const std::string& word : words_of(store.read(vif + "/ip"))) {
+        const std::string ips = store.read(vif + "/ip");
+        for (std::string_view word : split(ips, " ,\t\n")) {
             const auto address = Address::parse(word.substr(0, word.find('/')));
             if (address && names_one_domain(*address))
                 add_once(domain.addresses, *address);

@@ -3,32 +3,13 @@
 // front_proc.cpp - lines of key=value words.
 #include "front_proc.h"
 
-#include <algorithm>
-#include <charconv>
-
 #include <fmt/format.h>
+
+#include "text.h"
 
 namespace xway {
 
 namespace {
-
-std::vector<std::string_view> split(std::string_view text, std::string_view separators) {
-    std::vector<std::string_view> parts;
-    for (;;) {
-        const auto begin = text.find_first_not_of(separators);
-        if (begin == std::string_view::npos)
-            return parts;
-        const auto end = std::min(text.find_first_of(separators, begin), text.size());
-        parts.push_back(text.substr(begin, end - begin));
-        text.remove_prefix(end);
-    }
-}
-
-template <typename Number>
-bool parse_whole(std::string_view text, Number& number, int base = 10) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
-    return error == std::errc() && end == text.data() + text.size();
-}
 
 // One line. After the first key that is missing or wrong nothing is read any more.
 class Words {
@@ -58,7 +39,9 @@ public:
     template <typename Number>
     void number(std::string_view key, Number& result) {
         const auto value = get(key);
-        if (!error_ && !parse_whole(value, result))
+        if (const auto number = parse_number<Number>(value))
+            result = *number;
+        else
             complain(fmt::format("{}={} is no number", key, value));
     }
 
@@ -195,10 +178,10 @@ Result<Counters> parse_front_stat(std::string_view text) {
     for (std::string_view line : split(text, "\n")) {
         ++number;
         const auto words = split(line, " \t");
-        std::uint64_t value = 0;
-        if (words.size() != 2 || !parse_whole(words[1], value))
+        const auto value = words.size() == 2 ? parse_number<std::uint64_t>(words[1]) : std::nullopt;
+        if (!value)
             return wrong_line(number, fmt::format("'{}' is no name and value", line));
-        counters.emplace_back(std::string(words[0]), value);
+        counters.emplace_back(std::string(words[0]), *value);
     }
     return counters;
 }
@@ -235,14 +218,15 @@ std::optional<Endpoint> parse_kernel_endpoint(std::string_view text) {
         return std::nullopt;
     std::uint32_t words[4] = {};
     for (std::size_t i = 0; i < colon / 8; ++i) {
-        if (!parse_whole(text.substr(i * 8, 8), words[i], 16))
+        const auto word = parse_number<std::uint32_t>(text.substr(i * 8, 8), 16);
+        if (!word)
             return std::nullopt;
+        words[i] = *word;
     }
-    Endpoint endpoint;
-    if (!parse_whole(text.substr(colon + 1), endpoint.port, 16))
+    const auto port = parse_number<std::uint16_t>(text.substr(colon + 1), 16);
+    if (!port)
         return std::nullopt;
-    endpoint.address = colon == 8 ? Address::from_v4(words) : Address::from_v6(words);
-    return endpoint;
+    return Endpoint{colon == 8 ? Address::from_v4(words) : Address::from_v6(words), *port};
 }
 
 } // namespace
@@ -256,18 +240,17 @@ Result<std::vector<KernelSocket>> parse_kernel_tcp(std::string_view text) {
             continue; // the header
         // sl local remote st tx:rx tr:when retrnsmt uid timeout inode ..
         const auto words = split(line, " ");
-        KernelSocket socket;
-        if (words.size() < 10 || !parse_whole(words[7], socket.uid) ||
-            !parse_whole(words[9], socket.inode))
+        if (words.size() < 10)
+            return wrong_line(number, "not a socket");
+        const auto uid = parse_number<std::uint64_t>(words[7]);
+        const auto inode = parse_number<std::uint64_t>(words[9]);
+        if (!uid || !inode)
             return wrong_line(number, "not a socket");
         const auto local = parse_kernel_endpoint(words[1]);
         const auto remote = parse_kernel_endpoint(words[2]);
         if (!local || !remote)
             return wrong_line(number, "no address");
-        socket.local = *local;
-        socket.remote = *remote;
-        socket.established = words[3] == kEstablished;
-        sockets.push_back(socket);
+        sockets.push_back({*local, *remote, words[3] == kEstablished, *uid, *inode});
     }
     return sockets;
 }

@@ -7,6 +7,7 @@
 #include <cassert>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace xway {
@@ -37,6 +38,11 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
 }
 
 } // namespace
+
+Cell list_cell(std::vector<std::string> words) {
+    std::string text = fmt::format("{}", fmt::join(words, ","));
+    return {std::move(words), std::move(text)};
+}
 
 void Table::add(std::vector<Cell> row) {
     assert(row.size() == columns_.size());

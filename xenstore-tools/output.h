@@ -37,6 +37,9 @@ struct Cell {
         : value(std::move(exact)), text(shown.empty() ? "-" : std::move(shown)) {}
 };
 
+// An array in JSON, words with commas between them in the table.
+Cell list_cell(std::vector<std::string> words);
+
 struct Column {
     std::string key;   // in JSON; empty: not there
     std::string title; // in the table; empty: not shown there

@@ -12,12 +12,13 @@
 
 #include <fmt/format.h>
 
+#include "text.h"
+
 namespace xway {
 
 namespace {
 
 constexpr std::string_view kUuidPrefix = "uuid:";
-constexpr std::string_view kBlanks = " \t\r";
 
 std::string lower(std::string_view text) {
     std::string result(text);
@@ -56,16 +57,13 @@ bool brackets_pair(std::string_view glob) {
     return true;
 }
 
+// Without the comment.
 std::vector<std::string_view> words_of(std::string_view line) {
-    std::vector<std::string_view> words;
-    for (;;) {
-        const auto begin = line.find_first_not_of(kBlanks);
-        if (begin == std::string_view::npos || line[begin] == '#')
-            return words;
-        const auto end = std::min(line.find_first_of(kBlanks, begin), line.size());
-        words.push_back(line.substr(begin, end - begin));
-        line.remove_prefix(end);
-    }
+    auto words = split(line, " \t\r");
+    words.erase(std::find_if(words.begin(), words.end(),
+                             [](std::string_view word) { return word.starts_with('#'); }),
+                words.end());
+    return words;
 }
 
 Result<std::vector<Address>> parse_addresses(std::string_view list) {
