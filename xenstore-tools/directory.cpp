@@ -15,8 +15,13 @@ namespace xway {
 namespace {
 
 template <typename T>
+bool contains(const std::vector<T>& list, const T& item) {
+    return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+template <typename T>
 void add_once(std::vector<T>& list, const T& item) {
-    if (std::find(list.begin(), list.end(), item) == list.end())
+    if (!contains(list, item))
         list.push_back(item);
 }
 
@@ -176,7 +181,7 @@ void sweep(Batch& store, Snapshot& snapshot, Changes& changes) {
 // Writes new devices in full and of the others what has changed.
 void write_entries(Batch& store, const Snapshot& snapshot, const Policy& policy, Changes& changes) {
     for (const auto& [id, entry] : compute_entries(snapshot, policy)) {
-        if (std::find(changes.added.begin(), changes.added.end(), id) != changes.added.end())
+        if (contains(changes.added, id))
             write_device(store, snapshot.domains.at(id), entry);
         else
             changes.written += write_differences(store, snapshot.devices.at(id), entry);
@@ -199,6 +204,28 @@ std::string describe(const Snapshot& snapshot, unsigned domid) {
     if (domain == snapshot.domains.end() || domain->second.identity.name.empty())
         return fmt::format("domain {}", domid);
     return fmt::format("domain {} ({})", domid, domain->second.identity.name);
+}
+
+// The form of all changes but removal. `plan` adds devices to the snapshot, which has only what is
+// current by then; if it fails nothing is changed.
+template <std::invocable<Snapshot&, Changes&> Plan>
+Result<Changes> change(Store& store, const Policy& policy, const World& world, Plan plan) {
+    Changes changes;
+    const auto done = transact(store, [&]() -> Result<void> {
+        changes = {};
+        auto snapshot = read_living(store, world);
+        if (!snapshot)
+            return snapshot.error();
+        Batch batch(store);
+        sweep(batch, *snapshot, changes);
+        if (Result<void> planned = plan(*snapshot, changes); !planned)
+            return planned;
+        write_entries(batch, *snapshot, policy, changes);
+        return batch.done();
+    });
+    if (!done)
+        return done.error();
+    return changes;
 }
 
 } // namespace
@@ -294,89 +321,52 @@ std::map<unsigned, Entry> compute_entries(const Snapshot& snapshot, const Policy
 }
 
 Result<Changes> apply_policy(Store& store, const Policy& policy, const World& world) {
-    Changes changes;
-    const auto done = transact(store, [&]() -> Result<void> {
-        changes = {};
-        auto snapshot = read_living(store, world);
-        if (!snapshot)
-            return snapshot.error();
-        Batch batch(store);
-        sweep(batch, *snapshot, changes);
-        write_entries(batch, *snapshot, policy, changes);
-        return batch.done();
-    });
-    if (!done)
-        return done.error();
-    return changes;
+    return change(store, policy, world, [](Snapshot&, Changes&) { return Result<void>(); });
 }
 
 Result<Changes> keep(Store& store, const Policy& policy, const World& world, Served& served) {
-    Changes changes;
     Served now_served;
-    const auto done = transact(store, [&]() -> Result<void> {
-        changes = {};
+    auto changes = change(store, policy, world, [&](Snapshot& snapshot, Changes& planned) {
         now_served.clear();
-        auto snapshot = read_living(store, world);
-        if (!snapshot)
-            return snapshot.error();
-        Batch batch(store);
-        sweep(batch, *snapshot, changes);
-        for (const auto& [id, domain] : snapshot->domains) {
-            changes.domains.insert(id);
+        for (const auto& [id, domain] : snapshot.domains) {
+            planned.domains.insert(id);
             const auto key = std::pair(id, domain.identity.uuid);
-            if (snapshot->devices.contains(id) || served.contains(key)) {
+            if (snapshot.devices.contains(id) || served.contains(key)) {
                 now_served.insert(key);
                 continue;
             }
             if (domain.helper || domain.identity.name.empty() ||
                 !policy.wants_device(domain.identity))
                 continue;
-            if (std::find(changes.removed.begin(), changes.removed.end(), id) !=
-                    changes.removed.end() ||
-                world.held(id)) {
-                changes.again = true;
+            if (contains(planned.removed, id) || world.held(id)) {
+                planned.again = true;
                 continue;
             }
-            plan_device(*snapshot, domain, changes);
+            plan_device(snapshot, domain, planned);
             now_served.insert(key);
         }
-        write_entries(batch, *snapshot, policy, changes);
-        return batch.done();
+        return Result<void>();
     });
-    if (!done)
-        return done.error();
-    served = std::move(now_served);
+    if (changes)
+        served = std::move(now_served);
     return changes;
 }
 
 Result<Changes> add_device(Store& store, const Policy& policy, const World& world,
                            std::string_view name) {
-    Changes changes;
-    const auto done = transact(store, [&]() -> Result<void> {
-        changes = {};
-        auto snapshot = read_living(store, world);
-        if (!snapshot)
-            return snapshot.error();
-        const auto id = find_domain(*snapshot, name);
+    return change(store, policy, world, [&](Snapshot& snapshot, Changes& planned) -> Result<void> {
+        const auto id = find_domain(snapshot, name);
         if (!id)
             return id.error();
-        const auto device = snapshot->devices.find(*id);
-        if (device != snapshot->devices.end() && snapshot->is_current(device->second))
-            return Error{describe(*snapshot, *id) + " has a device already",
+        if (snapshot.devices.contains(*id))
+            return Error{describe(snapshot, *id) + " has a device already",
                          fmt::format("'xway domain show {}' shows it", *id), EEXIST};
-        const bool stale = device != snapshot->devices.end();
-        Batch batch(store);
-        sweep(batch, *snapshot, changes);
-        if (stale || world.held(*id))
-            changes.again = true;
+        if (contains(planned.removed, *id) || world.held(*id))
+            planned.again = true;
         else
-            plan_device(*snapshot, snapshot->domains.at(*id), changes);
-        write_entries(batch, *snapshot, policy, changes);
-        return batch.done();
+            plan_device(snapshot, snapshot.domains.at(*id), planned);
+        return {};
     });
-    if (!done)
-        return done.error();
-    return changes;
 }
 
 Result<unsigned> begin_removal(Store& store, const Policy& policy, const World& world,
