@@ -18,8 +18,6 @@ class App;
 
 namespace xway {
 
-inline constexpr char kVersion[] = "1.0";
-
 // Options that every command has.
 struct Common {
     Format format;

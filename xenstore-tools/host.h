@@ -11,6 +11,7 @@
 
 namespace xway {
 
+inline constexpr char kVersion[] = "1.0"; // of xway and of xwayd-xen
 inline constexpr char kDaemonLock[] = "/run/xwayd-xen.pid";
 
 class Host {

@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
     bool foreground = false;
     CLI::App app("Gives the guests of this host their xway devices, as the policy says.",
                  "xwayd-xen");
-    app.set_version_flag("-V,--version", std::string("xwayd-xen 1.0"));
+    app.set_version_flag("-V,--version", std::string("xwayd-xen ") + kVersion);
     app.add_flag("-f,--foreground", foreground, "stay in the foreground");
     app.add_option("--policy", policy_file, "policy file")->capture_default_str();
     try {
