@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# kernel.mk - which kernel to build a module against: KDIR, else the running kernel's headers, else
-# the newest that are installed (in a container the running kernel is somebody else's).
-#
-# The names are expanded where a recipe uses them, so that targets without a module need no headers.
+# kernel.mk - the Makefile of both modules. kbuild reads their Kbuild; what is here chooses a kernel
+# to build against: KDIR, else the running kernel's headers, else the newest that are installed (in a
+# container the running kernel is somebody else's).
 
 xway_headers = $(wildcard /lib/modules/*/build/Makefile)
 xway_newest  = $(shell printf '%s\n' $(dir $(xway_headers)) | sort -V | tail -n 1)
@@ -11,5 +10,8 @@ xway_kdir    = $(or $(KDIR),$(dir $(xway_kernel)),$(xway_newest),$(error No kern
 	install the package linux-headers-$(shell uname -r) (Debian: linux-headers-amd64), \
 	or name a kernel's build directory with KDIR=))
 
-# $(call xway_kbuild,GOAL): runs kbuild's GOAL on the module in the current directory.
-xway_kbuild  = $(MAKE) -C $(xway_kdir) M=$(CURDIR) $(1)
+.PHONY: modules clean install
+.DEFAULT_GOAL := modules
+
+modules clean install:
+	+$(MAKE) -C $(xway_kdir) M=$(CURDIR) $(@:install=modules_install)

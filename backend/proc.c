@@ -27,7 +27,6 @@ static void *xway_back_proc_at(loff_t *pos)
 }
 
 static void *xway_back_proc_start(struct seq_file *m, loff_t *pos)
-	__acquires(xway_broker_L1)
 {
 	mutex_lock(&xway_broker_L1);
 	return xway_back_proc_at(pos);
@@ -40,7 +39,6 @@ static void *xway_back_proc_next(struct seq_file *m, void *v, loff_t *pos)
 }
 
 static void xway_back_proc_stop(struct seq_file *m, void *v)
-	__releases(xway_broker_L1)
 {
 	mutex_unlock(&xway_broker_L1);
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * xway-bench.cpp - three measurements over any of three paths, the same code for each.
  *

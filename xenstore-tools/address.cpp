@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <cstring>
 
 #include <arpa/inet.h>
+
+#include "text.h"
 
 namespace xway {
 
@@ -30,14 +31,14 @@ std::optional<Address> Address::parse(std::string_view text) {
     return std::nullopt;
 }
 
-Address Address::from_v4(const void *four_bytes) {
+Address Address::from_v4(const void* four_bytes) {
     Address address;
     std::copy(kMapped.begin(), kMapped.end(), address.bytes.begin());
     std::memcpy(address.bytes.data() + kMapped.size(), four_bytes, 4);
     return address;
 }
 
-Address Address::from_v6(const void *sixteen_bytes) {
+Address Address::from_v6(const void* sixteen_bytes) {
     Address address;
     std::memcpy(address.bytes.data(), sixteen_bytes, address.bytes.size());
     return address;
@@ -80,19 +81,16 @@ std::optional<Endpoint> Endpoint::parse(std::string_view text) {
     if (colon == std::string_view::npos)
         return std::nullopt;
     std::string_view host = text.substr(0, colon);
-    const std::string_view port = text.substr(colon + 1);
     if (host.size() >= 2 && host.front() == '[' && host.back() == ']')
         host = host.substr(1, host.size() - 2);
     else if (host.find(':') != std::string_view::npos)
         return std::nullopt;
 
-    Endpoint endpoint;
     const auto address = Address::parse(host);
-    const auto parsed = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
-    if (!address || parsed.ec != std::errc() || parsed.ptr != port.data() + port.size())
+    const auto port = parse_number<std::uint16_t>(text.substr(colon + 1));
+    if (!address || !port)
         return std::nullopt;
-    endpoint.address = *address;
-    return endpoint;
+    return Endpoint{*address, *port};
 }
 
 std::string Endpoint::text() const {

@@ -15,11 +15,11 @@ namespace xway {
 struct Address {
     std::array<std::uint8_t, 16> bytes{};
 
-    auto operator<=>(const Address &) const = default;
+    auto operator<=>(const Address&) const = default;
 
     static std::optional<Address> parse(std::string_view text);
-    static Address from_v4(const void *four_bytes);
-    static Address from_v6(const void *sixteen_bytes);
+    static Address from_v4(const void* four_bytes);
+    static Address from_v6(const void* sixteen_bytes);
 
     bool is_v4() const;
     bool is_unspecified() const; // 0.0.0.0 or ::
@@ -32,7 +32,7 @@ struct Endpoint {
     Address address;
     std::uint16_t port = 0;
 
-    auto operator<=>(const Endpoint &) const = default;
+    auto operator<=>(const Endpoint&) const = default;
 
     static std::optional<Endpoint> parse(std::string_view text); // 10.0.0.3:80 or [fd00::1]:80
     std::string text() const;

@@ -12,7 +12,7 @@ namespace xway {
 
 namespace {
 
-void check_devices(Checklist &list, const Host &host, const Snapshot &snapshot) {
+void check_devices(Checklist& list, const Host& host, const Snapshot& snapshot) {
     if (snapshot.devices.empty()) {
         list.fail("devices", "no domain has one",
                   "try 'xway domain add DOMAIN', or start xwayd-xen");
@@ -20,10 +20,10 @@ void check_devices(Checklist &list, const Host &host, const Snapshot &snapshot) 
     }
     const auto current =
         std::count_if(snapshot.devices.begin(), snapshot.devices.end(),
-                      [&](const auto &device) { return snapshot.is_current(device.second); });
+                      [&](const auto& device) { return snapshot.is_current(device.second); });
     list.pass("devices",
               fmt::format("{} of {} domains have one", current, snapshot.domains.size()));
-    for (const auto &[id, device] : snapshot.devices) {
+    for (const auto& [id, device] : snapshot.devices) {
         const std::string what = fmt::format("domain {} ({})", id, device.name);
         if (!snapshot.is_current(device))
             list.fail(what, "the device is of a domain that is gone", "try 'xway policy apply'");
@@ -42,7 +42,7 @@ void check_devices(Checklist &list, const Host &host, const Snapshot &snapshot) 
 
 } // namespace
 
-void check_dom0(Checklist &list, const Host &host) {
+void check_dom0(Checklist& list, const Host& host) {
     if (host.has_module("xway_back"))
         list.pass("module xway_back");
     else

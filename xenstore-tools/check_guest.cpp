@@ -20,21 +20,21 @@ namespace xway {
 
 namespace {
 
-Result<Address> resolve(const std::string &name) {
+Result<Address> resolve(const std::string& name) {
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
-    addrinfo *found = nullptr;
+    addrinfo* found = nullptr;
     if (const int error = getaddrinfo(name.c_str(), nullptr, &hints, &found); error != 0)
         return Error{gai_strerror(error), "write an IP address, or a name that resolves"};
     const Address address =
         found->ai_family == AF_INET
-            ? Address::from_v4(&reinterpret_cast<sockaddr_in *>(found->ai_addr)->sin_addr)
-            : Address::from_v6(&reinterpret_cast<sockaddr_in6 *>(found->ai_addr)->sin6_addr);
+            ? Address::from_v4(&reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_addr)
+            : Address::from_v6(&reinterpret_cast<sockaddr_in6*>(found->ai_addr)->sin6_addr);
     freeaddrinfo(found);
     return address;
 }
 
-void check_device(Checklist &list, const FrontStatus &status) {
+void check_device(Checklist& list, const FrontStatus& status) {
     constexpr char kRemedy[] = "in dom0, try 'xway domain add' with this guest's name";
     if (auto store = XenStore::open(); store) {
         auto state = (*store)->read("device/xway/0/state");
@@ -49,15 +49,14 @@ void check_device(Checklist &list, const FrontStatus &status) {
     }
 }
 
-void check_peers(Checklist &list, const Host &host) {
-    auto text = host.front("peers");
-    auto peers = text ? parse_front_peers(*text) : Result<std::vector<Peer>>(text.error());
+void check_peers(Checklist& list, const Host& host) {
+    auto peers = host.front("peers", parse_front_peers);
     if (!peers) {
         list.fail("peers", peers.error().what, peers.error().remedy);
         return;
     }
     const auto ready =
-        std::count_if(peers->begin(), peers->end(), [](const Peer &peer) { return peer.ready; });
+        std::count_if(peers->begin(), peers->end(), [](const Peer& peer) { return peer.ready; });
     if (peers->empty())
         list.fail("peers", "dom0 lets this guest talk to nobody",
                   "allow a pair in dom0's policy, and give the other guest its device");
@@ -69,17 +68,17 @@ void check_peers(Checklist &list, const Host &host) {
 }
 
 // Makes the kernel look for its neighbour, as a connection would: an empty datagram to "discard".
-void touch(const Address &address) {
+void touch(const Address& address) {
     constexpr std::uint16_t kDiscard = 9;
     sockaddr_in6 to{}; // an IPv6 socket reaches mapped IPv4 addresses, too
     to.sin6_family = AF_INET6;
     to.sin6_port = htons(kDiscard);
     std::copy(address.bytes.begin(), address.bytes.end(), to.sin6_addr.s6_addr);
     const UniqueFd fd(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    sendto(fd.get(), "", 0, MSG_DONTWAIT, reinterpret_cast<sockaddr *>(&to), sizeof(to));
+    sendto(fd.get(), "", 0, MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&to), sizeof(to));
 }
 
-Result<std::string> find_neighbour(const Address &address) {
+Result<std::string> find_neighbour(const Address& address) {
     using namespace std::chrono_literals;
     constexpr int kTries = 20;
     for (int i = 0; i < kTries; ++i) {
@@ -97,9 +96,9 @@ Result<std::string> find_neighbour(const Address &address) {
 }
 
 // The peer behind the address, by what dom0 says, else by the MAC of the neighbour.
-const Peer *check_is_peer(Checklist &list, const std::vector<Peer> &peers, const Address &address,
-                          const Route &route) {
-    for (const Peer &peer : peers) {
+const Peer* check_is_peer(Checklist& list, const std::vector<Peer>& peers, const Address& address,
+                          const Route& route) {
+    for (const Peer& peer : peers) {
         if (std::find(peer.ips.begin(), peer.ips.end(), address) != peer.ips.end()) {
             list.pass("address of a peer", fmt::format("{} ({}) by IP", peer.name, peer.domid));
             return &peer;
@@ -115,7 +114,7 @@ const Peer *check_is_peer(Checklist &list, const std::vector<Peer> &peers, const
         list.fail("address of a peer", mac.error().what, mac.error().remedy);
         return nullptr;
     }
-    for (const Peer &peer : peers) {
+    for (const Peer& peer : peers) {
         if (std::find(peer.macs.begin(), peer.macs.end(), *mac) != peer.macs.end()) {
             list.pass("address of a peer",
                       fmt::format("{} ({}) by MAC {}", peer.name, peer.domid, *mac));
@@ -127,7 +126,7 @@ const Peer *check_is_peer(Checklist &list, const std::vector<Peer> &peers, const
     return nullptr;
 }
 
-bool check_route(Checklist &list, const std::string &name, Address &address, Route &way) {
+bool check_route(Checklist& list, const std::string& name, Address& address, Route& way) {
     auto resolved = resolve(name);
     if (!resolved) {
         list.fail("name resolves", resolved.error().what, resolved.error().remedy);
@@ -155,7 +154,7 @@ bool check_route(Checklist &list, const std::string &name, Address &address, Rou
 
 } // namespace
 
-void check_guest(Checklist &list, const Host &host) {
+void check_guest(Checklist& list, const Host& host) {
     if (!host.has_module("xway_front")) {
         list.fail("module xway_front", "it is not loaded", "try 'modprobe xway_front'");
         return;
@@ -166,8 +165,7 @@ void check_guest(Checklist &list, const Host &host) {
     else
         list.note("xenbus", "no /dev/xen/xenbus: xenstore cannot be read from here", "mount xenfs");
 
-    auto text = host.front("status");
-    auto status = text ? parse_front_status(*text) : Result<FrontStatus>(text.error());
+    auto status = host.front("status", parse_front_status);
     if (!status) {
         list.fail("status of the module", status.error().what, status.error().remedy);
         return;
@@ -181,7 +179,7 @@ void check_guest(Checklist &list, const Host &host) {
     if (status->enable)
         list.pass("parameter enable");
     else
-        list.fail("parameter enable", "it is off: new connections stay on TCP",
+        list.fail("parameter enable", "it is off: all connections stay on TCP",
                   "echo 1 > /sys/module/xway_front/parameters/enable");
     if (status->flip_ms != 0)
         list.note("parameter flip_ms",
@@ -190,18 +188,17 @@ void check_guest(Checklist &list, const Host &host) {
     check_peers(list, host);
 }
 
-void check_peer(Checklist &list, const Host &host, const std::string &name) {
+void check_peer(Checklist& list, const Host& host, const std::string& name) {
     Address address;
     Route route;
     if (!check_route(list, name, address, route))
         return;
-    auto text = host.front("peers");
-    auto peers = text ? parse_front_peers(*text) : Result<std::vector<Peer>>(text.error());
+    auto peers = host.front("peers", parse_front_peers);
     if (!peers) {
         list.fail("peers", peers.error().what, peers.error().remedy);
         return;
     }
-    const Peer *peer = check_is_peer(list, *peers, address, route);
+    const Peer* peer = check_is_peer(list, *peers, address, route);
     if (!peer)
         return;
     if (peer->ready)

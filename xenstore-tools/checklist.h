@@ -12,26 +12,26 @@ namespace xway {
 
 class Checklist {
 public:
-    void pass(const std::string &what, const std::string &found = "") {
+    void pass(const std::string& what, const std::string& found = "") {
         add("ok", what, found, "");
     }
 
     // Worth knowing, but it keeps nothing from working.
-    void note(const std::string &what, const std::string &found, const std::string &remedy = "") {
+    void note(const std::string& what, const std::string& found, const std::string& remedy = "") {
         add("note", what, found, remedy);
     }
 
-    void fail(const std::string &what, const std::string &found, const std::string &remedy) {
+    void fail(const std::string& what, const std::string& found, const std::string& remedy) {
         add("FAIL", what, found, remedy);
         failed_ = true;
     }
 
     bool failed() const { return failed_; }
-    const Table &table() const { return table_; }
+    const Table& table() const { return table_; }
 
 private:
-    void add(const char *result, const std::string &what, const std::string &found,
-             const std::string &remedy) {
+    void add(const char* result, const std::string& what, const std::string& found,
+             const std::string& remedy) {
         table_.add({result, what, found.empty() ? Cell(found, " ") : Cell(found),
                     remedy.empty() ? Cell(remedy, " ") : Cell(remedy)});
     }
@@ -41,8 +41,8 @@ private:
     bool failed_ = false;
 };
 
-void check_dom0(Checklist &list, const Host &host);
-void check_guest(Checklist &list, const Host &host);
-void check_peer(Checklist &list, const Host &host, const std::string &address);
+void check_dom0(Checklist& list, const Host& host);
+void check_guest(Checklist& list, const Host& host);
+void check_peer(Checklist& list, const Host& host, const std::string& address);
 
 } // namespace xway

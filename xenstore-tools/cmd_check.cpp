@@ -11,7 +11,7 @@ namespace xway {
 
 namespace {
 
-Result<int> check(const std::string &address, const Common &common) {
+Result<int> check(const std::string& address, const Common& common) {
     const Host host = common.host();
     Checklist list;
     if (!host.on_xen()) {
@@ -33,7 +33,7 @@ Result<int> check(const std::string &address, const Common &common) {
 
 } // namespace
 
-Action declare_check(CLI::App &app, const Common &common) {
+Action declare_check(CLI::App& app, const Common& common) {
     auto address = std::make_shared<std::string>();
     app.add_option("ADDRESS", *address, "also whether connections to it can go by ring");
     return [address, &common] { return check(*address, common); };

@@ -5,13 +5,14 @@
 #include <memory>
 #include <thread>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "directory.h"
 #include "domains.h"
+#include "text.h"
 
 namespace xway {
 
@@ -30,27 +31,20 @@ struct Options {
     unsigned timeout_s = 5;
 };
 
-std::string label(const Snapshot &snapshot, unsigned domid) {
+std::string label(const Snapshot& snapshot, unsigned domid) {
     const auto domain = snapshot.domains.find(domid);
     return domain == snapshot.domains.end() || domain->second.identity.name.empty()
                ? std::to_string(domid)
                : domain->second.identity.name;
 }
 
-std::vector<std::string> words_of(const std::string &list) {
-    std::vector<std::string> words;
-    std::istringstream stream(list);
-    for (std::string word; stream >> word;)
-        words.push_back(word);
-    return words;
-}
-
-Cell list_cell(const std::vector<std::string> &words) {
-    return {words, fmt::format("{}", fmt::join(words, ","))};
+Cell words_cell(const std::string& text) {
+    const auto words = split(text, " ");
+    return list_cell({words.begin(), words.end()});
 }
 
 // A row for a domain with or without a device, or for a device whose domain is gone.
-std::vector<Cell> row_of(const Snapshot &snapshot, unsigned domid) {
+std::vector<Cell> row_of(const Snapshot& snapshot, unsigned domid) {
     const auto domain = snapshot.domains.find(domid);
     const auto device = snapshot.devices.find(domid);
     const bool has_domain = domain != snapshot.domains.end();
@@ -60,15 +54,17 @@ std::vector<Cell> row_of(const Snapshot &snapshot, unsigned domid) {
     if (!has_device)
         return {domid, name, uuid, {false, "none"}, {}, {}, {}, {}, {}, {}, {}};
 
-    const Device &entry = device->second;
-    const char *condition = !snapshot.is_current(entry) ? "stale"
+    const Device& entry = device->second;
+    const char* condition = !snapshot.is_current(entry) ? "stale"
                             : entry.online == "1"       ? "online"
                                                         : "leaving";
     std::vector<std::uint64_t> allow;
     std::vector<std::string> allow_names;
-    for (const std::string &word : words_of(entry.allow)) {
-        allow.push_back(std::strtoul(word.c_str(), nullptr, 10));
-        allow_names.push_back(label(snapshot, static_cast<unsigned>(allow.back())));
+    for (std::string_view word : split(entry.allow, " ")) {
+        if (const auto peer = parse_number(word)) {
+            allow.push_back(*peer);
+            allow_names.push_back(label(snapshot, *peer));
+        }
     }
     return {domid,
             name,
@@ -78,8 +74,8 @@ std::vector<Cell> row_of(const Snapshot &snapshot, unsigned domid) {
             state_name(entry.frontend_state),
             state_name(entry.state),
             entry.instance,
-            list_cell(words_of(entry.mac)),
-            list_cell(words_of(entry.ip)),
+            words_cell(entry.mac),
+            words_cell(entry.ip),
             {allow, fmt::format("{}", fmt::join(allow_names, ","))}};
 }
 
@@ -97,7 +93,7 @@ Table domain_table() {
                   {"allow", "MAY TALK TO"}});
 }
 
-Result<int> print_domain(Store &store, unsigned domid, const Format &format) {
+Result<int> print_domain(Store& store, unsigned domid, const Format& format) {
     auto snapshot = read_snapshot(store);
     if (!snapshot)
         return snapshot.error();
@@ -108,9 +104,15 @@ Result<int> print_domain(Store &store, unsigned domid, const Format &format) {
     return kDone;
 }
 
-Result<int> add(const Options &options, const Common &common) {
-    const Host host = common.host();
-    if (auto dom0 = need_dom0(host, "xway domain add"); !dom0)
+// What is needed to change devices.
+struct Dom0 {
+    Policy policy;
+    std::unique_ptr<XenStore> store;
+    World world;
+};
+
+Result<Dom0> open_dom0(const Host& host, const Options& options, const char* command) {
+    if (auto dom0 = need_dom0(host, command); !dom0)
         return dom0.error();
     auto policy = load_policy_or_none(options.policy_file);
     if (!policy)
@@ -118,15 +120,22 @@ Result<int> add(const Options &options, const Common &common) {
     auto store = XenStore::open();
     if (!store)
         return store.error();
-    const World world = world_of(host);
+    return Dom0{std::move(*policy), std::move(*store), world_of(host)};
+}
+
+Result<int> add(const Options& options, const Common& common) {
+    const auto dom0 = open_dom0(common.host(), options, "xway domain add");
+    if (!dom0)
+        return dom0.error();
+    const auto& [policy, store, world] = *dom0;
     const auto deadline = Clock::now() + kLetGoTimeout;
     for (;;) {
-        auto changes = add_device(**store, *policy, world, options.domain);
+        auto changes = add_device(*store, policy, world, options.domain);
         if (!changes)
             return changes.error();
         if (!changes->again) {
             if (common.format.json)
-                return print_domain(**store, changes->added.front(), common.format);
+                return print_domain(*store, changes->added.front(), common.format);
             return kDone;
         }
         if (Clock::now() > deadline)
@@ -137,18 +146,13 @@ Result<int> add(const Options &options, const Common &common) {
     }
 }
 
-Result<int> del(const Options &options, const Common &common) {
+Result<int> del(const Options& options, const Common& common) {
     const Host host = common.host();
-    if (auto dom0 = need_dom0(host, "xway domain del"); !dom0)
+    const auto dom0 = open_dom0(host, options, "xway domain del");
+    if (!dom0)
         return dom0.error();
-    auto policy = load_policy_or_none(options.policy_file);
-    if (!policy)
-        return policy.error();
-    auto store = XenStore::open();
-    if (!store)
-        return store.error();
-    const World world = world_of(host);
-    auto domid = begin_removal(**store, *policy, world, options.domain);
+    const auto& [policy, store, world] = *dom0;
+    auto domid = begin_removal(*store, policy, world, options.domain);
     if (!domid)
         return domid.error();
 
@@ -156,7 +160,7 @@ Result<int> del(const Options &options, const Common &common) {
     const auto unheard_until = started + kUnheardTimeout;
     const auto deadline = started + std::chrono::seconds(options.timeout_s);
     for (;;) {
-        auto closing = look_at_removal(**store, *domid);
+        auto closing = look_at_removal(*store, *domid);
         if (!closing)
             return closing.error();
         if (*closing == Closing::finished)
@@ -172,14 +176,14 @@ Result<int> del(const Options &options, const Common &common) {
         }
         std::this_thread::sleep_for(kPollInterval);
     }
-    if (auto done = finish_removal(**store, *domid); !done)
+    if (auto done = finish_removal(*store, *domid); !done)
         return done.error();
     if (common.format.json)
-        return print_domain(**store, *domid, common.format);
+        return print_domain(*store, *domid, common.format);
     return kDone;
 }
 
-Result<int> show(const Options &options, const Common &common) {
+Result<int> show(const Options& options, const Common& common) {
     if (auto dom0 = need_dom0(common.host(), "xway domain show"); !dom0)
         return dom0.error();
     auto store = XenStore::open();
@@ -199,9 +203,9 @@ Result<int> show(const Options &options, const Common &common) {
         table.add(row_of(*snapshot, *domid));
     } else {
         std::set<unsigned> ids;
-        for (const auto &[id, domain] : snapshot->domains)
+        for (const auto& [id, domain] : snapshot->domains)
             ids.insert(id);
-        for (const auto &[id, device] : snapshot->devices)
+        for (const auto& [id, device] : snapshot->devices)
             ids.insert(id);
         for (unsigned id : ids)
             table.add(row_of(*snapshot, id));
@@ -212,14 +216,14 @@ Result<int> show(const Options &options, const Common &common) {
 
 } // namespace
 
-Action declare_domain_add(CLI::App &app, const Common &common) {
+Action declare_domain_add(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("DOMAIN", options->domain, "number or name")->required();
     app.add_option("--policy", options->policy_file, "policy file")->capture_default_str();
     return [options, &common] { return add(*options, common); };
 }
 
-Action declare_domain_del(CLI::App &app, const Common &common) {
+Action declare_domain_del(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("DOMAIN", options->domain, "number or name")->required();
     app.add_option("--policy", options->policy_file, "policy file")->capture_default_str();
@@ -229,7 +233,7 @@ Action declare_domain_del(CLI::App &app, const Common &common) {
     return [options, &common] { return del(*options, common); };
 }
 
-Action declare_domain_show(CLI::App &app, const Common &common) {
+Action declare_domain_show(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("DOMAIN", options->domain, "number or name; all domains without it");
     return [options, &common] { return show(*options, common); };

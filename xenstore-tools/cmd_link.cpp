@@ -12,25 +12,19 @@ namespace xway {
 
 namespace {
 
-Result<int> show(const Common &common) {
+Result<int> show(const Common& common) {
     const Host host = common.host();
     if (auto dom0 = need_dom0(host, "xway link show"); !dom0)
         return dom0.error();
-    auto links_text = host.back("links");
-    if (!links_text)
-        return links_text.error();
-    auto domains_text = host.back("domains");
-    if (!domains_text)
-        return domains_text.error();
-    auto links = parse_back_links(*links_text);
+    auto links = host.back("links", parse_back_links);
     if (!links)
         return links.error();
-    auto domains = parse_back_domains(*domains_text);
+    auto domains = host.back("domains", parse_back_domains);
     if (!domains)
         return domains.error();
 
     std::map<unsigned, std::string> names;
-    for (const BackDomain &domain : *domains)
+    for (const BackDomain& domain : *domains)
         names[domain.domid] = domain.name;
     Table table({{"a", "A", true},
                  {"a_name", "NAME"},
@@ -39,7 +33,7 @@ Result<int> show(const Common &common) {
                  {"a_offer", "A OFFERS"},
                  {"b_offer", "B OFFERS"}});
     const auto yes_no = [](bool yes) { return Cell(yes, yes ? "yes" : "no"); };
-    for (const BackLink &link : *links)
+    for (const BackLink& link : *links)
         table.add({link.a, names[link.a], link.b, names[link.b], yes_no(link.a_offer),
                    yes_no(link.b_offer)});
     table.print(common.format);
@@ -48,7 +42,7 @@ Result<int> show(const Common &common) {
 
 } // namespace
 
-Action declare_link_show(CLI::App &, const Common &common) {
+Action declare_link_show(CLI::App&, const Common& common) {
     return [&common] { return show(common); };
 }
 

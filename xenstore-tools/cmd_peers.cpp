@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // cmd_peers.cpp - the guests that dom0 lets this guest talk to.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "front_proc.h"
@@ -12,17 +11,10 @@ namespace xway {
 
 namespace {
 
-Cell list_cell(const std::vector<std::string> &words) {
-    return {words, fmt::format("{}", fmt::join(words, ","))};
-}
-
-Result<int> show(const Common &common) {
-    auto text = common.host().front("peers");
-    if (!text)
-        return text.error();
-    auto peers = parse_front_peers(*text);
+Result<int> show(const Common& common) {
+    auto peers = common.host().front("peers", parse_front_peers);
     if (!peers)
-        return Error{"/proc/xway_front/peers: " + peers.error().what, peers.error().remedy};
+        return peers.error();
     Table table({{"domid", "ID", true},
                  {"name", "NAME"},
                  {"instance", ""},
@@ -36,10 +28,10 @@ Result<int> show(const Common &common) {
                  {"", "SLOTS", true},
                  {"mac", "MAC"},
                  {"ip", "IP"}});
-    for (const Peer &peer : *peers) {
+    for (const Peer& peer : *peers) {
         constexpr std::uint64_t kPage = 4096;
         std::vector<std::string> ips;
-        for (const Address &address : peer.ips)
+        for (const Address& address : peer.ips)
             ips.push_back(address.text());
         table.add({peer.domid,
                    peer.name,
@@ -62,7 +54,7 @@ Result<int> show(const Common &common) {
 
 } // namespace
 
-Action declare_peers(CLI::App &, const Common &common) {
+Action declare_peers(CLI::App&, const Common& common) {
     return [&common] { return show(common); };
 }
 

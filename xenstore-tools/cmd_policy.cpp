@@ -3,9 +3,8 @@
 // cmd_policy.cpp - the policy file: show, check, apply. And what all commands need of it.
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "directory.h"
@@ -15,7 +14,7 @@ namespace xway {
 
 namespace {
 
-Result<int> show(const std::string &file, const Common &common) {
+Result<int> show(const std::string& file, const Common& common) {
     auto policy = Policy::load(file);
     if (!policy)
         return policy.error();
@@ -24,22 +23,20 @@ Result<int> show(const std::string &file, const Common &common) {
                  {"first", "FIRST"},
                  {"second", "SECOND"},
                  {"addresses", "ADDRESSES"}});
-    for (const Rule &rule : policy->rules()) {
+    for (const Rule& rule : policy->rules()) {
         std::vector<std::string> addresses;
-        for (const Address &address : rule.addresses)
+        for (const Address& address : rule.addresses)
             addresses.push_back(address.text());
         const bool pair = rule.kind == Rule::Kind::allow || rule.kind == Rule::Kind::deny;
         table.add({rule.line, rule_word(rule.kind), rule.first.text(),
                    pair ? Cell(rule.second.text()) : Cell(),
-                   addresses.empty()
-                       ? Cell()
-                       : Cell(addresses, fmt::format("{}", fmt::join(addresses, ",")))});
+                   addresses.empty() ? Cell() : list_cell(addresses)});
     }
     table.print(common.format);
     return kDone;
 }
 
-Result<int> check(const std::string &file, const Common &common) {
+Result<int> check(const std::string& file, const Common& common) {
     auto policy = Policy::load(file);
     if (!policy)
         return policy.error();
@@ -49,7 +46,7 @@ Result<int> check(const std::string &file, const Common &common) {
     return kDone;
 }
 
-Result<int> apply(const std::string &file, const Common &common) {
+Result<int> apply(const std::string& file, const Common& common) {
     if (auto dom0 = need_dom0(common.host(), "xway policy apply"); !dom0)
         return dom0.error();
     auto policy = Policy::load(file);
@@ -70,8 +67,8 @@ Result<int> apply(const std::string &file, const Common &common) {
     return kDone;
 }
 
-Action declare(CLI::App &app, const Common &common, const char *text,
-               Result<int> (*run)(const std::string &, const Common &)) {
+Action declare(CLI::App& app, const Common& common, const char* text,
+               Result<int> (*run)(const std::string&, const Common&)) {
     auto file = std::make_shared<std::string>(kPolicyFile);
     app.add_option("FILE", *file, text)->capture_default_str();
     return [file, run, &common] { return run(*file, common); };
@@ -79,23 +76,23 @@ Action declare(CLI::App &app, const Common &common, const char *text,
 
 } // namespace
 
-Action declare_policy_show(CLI::App &app, const Common &common) {
+Action declare_policy_show(CLI::App& app, const Common& common) {
     return declare(app, common, "policy file", show);
 }
 
-Action declare_policy_check(CLI::App &app, const Common &common) {
+Action declare_policy_check(CLI::App& app, const Common& common) {
     return declare(app, common, "policy file", check);
 }
 
-Action declare_policy_apply(CLI::App &app, const Common &common) {
+Action declare_policy_apply(CLI::App& app, const Common& common) {
     return declare(app, common, "policy file", apply);
 }
 
-void warn(const Error &error) {
+void warn(const Error& error) {
     fmt::print(stderr, "xway: {}\n", error.text());
 }
 
-Result<Policy> load_policy_or_none(const std::string &file) {
+Result<Policy> load_policy_or_none(const std::string& file) {
     auto policy = Policy::load(file);
     if (policy || policy.error().code != ENOENT || file != kPolicyFile)
         return policy;
@@ -104,7 +101,7 @@ Result<Policy> load_policy_or_none(const std::string &file) {
     return Policy();
 }
 
-Result<void> need_dom0(const Host &host, const std::string &what) {
+Result<void> need_dom0(const Host& host, const std::string& what) {
     if (host.is_dom0())
         return {};
     if (!host.on_xen())

@@ -11,8 +11,8 @@
 #include <memory>
 #include <set>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <xway/why.h>
 
@@ -38,23 +38,23 @@ struct Surroundings {
     std::set<Address> own;
 };
 
-std::string explain(const std::string &why) {
+std::string explain(const std::string& why) {
 #define XWAY_WHY_ENTRY(symbol, name, text) {name, text},
-    static const std::map<std::string, const char *> kTexts{XWAY_WHY_LIST(XWAY_WHY_ENTRY)};
+    static const std::map<std::string, const char*> kTexts{XWAY_WHY_LIST(XWAY_WHY_ENTRY)};
 #undef XWAY_WHY_ENTRY
     const auto text = kTexts.find(why);
     return text == kTexts.end() ? "a reason that this program does not know" : text->second;
 }
 
-const Peer *peer_of(const Address &address, const Surroundings &around) {
-    for (const Peer &peer : around.peers) {
+const Peer* peer_of(const Address& address, const Surroundings& around) {
+    for (const Peer& peer : around.peers) {
         if (std::find(peer.ips.begin(), peer.ips.end(), address) != peer.ips.end())
             return &peer;
     }
     const auto neighbour = around.neighbours.find(address);
     if (neighbour == around.neighbours.end())
         return nullptr;
-    for (const Peer &peer : around.peers) {
+    for (const Peer& peer : around.peers) {
         if (std::find(peer.macs.begin(), peer.macs.end(), neighbour->second) != peer.macs.end())
             return &peer;
     }
@@ -62,7 +62,7 @@ const Peer *peer_of(const Address &address, const Surroundings &around) {
 }
 
 // A socket that the module does not know, in the form of one that it does.
-Socket derive(const KernelSocket &kernel, const Surroundings &around) {
+Socket derive(const KernelSocket& kernel, const Surroundings& around) {
     Socket socket;
     socket.state = "ESTABLISHED";
     socket.local = kernel.local;
@@ -72,7 +72,7 @@ Socket derive(const KernelSocket &kernel, const Surroundings &around) {
     socket.inode = kernel.inode;
     if (kernel.remote.address.is_loopback() || around.own.contains(kernel.remote.address)) {
         socket.why_tx = "local";
-    } else if (const Peer *peer = peer_of(kernel.remote.address, around)) {
+    } else if (const Peer* peer = peer_of(kernel.remote.address, around)) {
         socket.why_tx = "earlier";
         socket.peer = peer->domid;
     } else {
@@ -82,32 +82,32 @@ Socket derive(const KernelSocket &kernel, const Surroundings &around) {
 }
 
 std::string lower(std::string text) {
-    for (char &character : text)
+    for (char& character : text)
         character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
     return text;
 }
 
-const Peer *named_peer(const std::optional<unsigned> &domid, const Surroundings &around) {
+const Peer* named_peer(const std::optional<unsigned>& domid, const Surroundings& around) {
     const auto peer = std::find_if(around.peers.begin(), around.peers.end(),
-                                   [&](const Peer &known) { return known.domid == domid; });
+                                   [&](const Peer& known) { return known.domid == domid; });
     return peer == around.peers.end() ? nullptr : &*peer;
 }
 
-bool wanted(const Socket &socket, const Surroundings &around, const Options &options) {
+bool wanted(const Socket& socket, const Surroundings& around, const Options& options) {
     if (!options.state.empty() && !lower(socket.state).starts_with(lower(options.state)))
         return false;
     if (socket.role == "listen" && !options.all && options.state.empty())
         return false;
     if (options.peer.empty())
         return true;
-    const Peer *peer = named_peer(socket.peer, around);
+    const Peer* peer = named_peer(socket.peer, around);
     return (peer && peer->name == options.peer) ||
            (socket.peer && std::to_string(*socket.peer) == options.peer) ||
            socket.remote.address == Address::parse(options.peer);
 }
 
 // "ring 12/64K" or "tcp".
-std::string rail_text(const std::string &rail, std::uint64_t fill, std::uint64_t size) {
+std::string rail_text(const std::string& rail, std::uint64_t fill, std::uint64_t size) {
     if (rail != "ring")
         return rail;
     return size == 0 ? rail : fmt::format("ring {}/{}", human_bytes(fill), human_bytes(size));
@@ -117,19 +117,23 @@ std::string bytes_text(std::uint64_t sent, std::uint64_t received) {
     return fmt::format("{}/{}", human_bytes(sent), human_bytes(received));
 }
 
-void add_row(Table &table, const Socket &socket, bool known, const Surroundings &around,
-             const Options &options) {
+void add_row(Table& table, const Socket& socket, bool known, const Surroundings& around,
+             const Options& options) {
     const bool listens = socket.role == "listen";
-    const Peer *peer = named_peer(socket.peer, around);
+    const Peer* peer = named_peer(socket.peer, around);
     const std::string state = socket.state == "ESTABLISHED" ? "ESTAB" : socket.state;
     const std::string name = peer && !peer->name.empty() ? peer->name
                              : socket.peer               ? std::to_string(*socket.peer)
                                                          : "";
-    const auto count = [&](std::uint64_t number) { return known ? Cell(number) : Cell(); };
+    const bool counted = known && !listens;
+    const auto count = [&](std::uint64_t number) { return counted ? Cell(number) : Cell(); };
+    const auto rail = [&](const std::string& which, std::uint64_t fill, std::uint64_t size) {
+        return listens ? Cell() : Cell(which, rail_text(which, fill, size));
+    };
     const bool on_ring = socket.why_tx.empty() || socket.why_tx == "none";
-    const std::string reason = on_ring || listens ? ""
-                               : options.why      ? socket.why_tx + ": " + explain(socket.why_tx)
-                                                  : socket.why_tx;
+    const std::string reason = on_ring       ? ""
+                               : options.why ? socket.why_tx + ": " + explain(socket.why_tx)
+                                             : socket.why_tx;
     table.add({{socket.state, state},
                socket.local.text(),
                listens ? Cell(socket.remote.text(), "*") : Cell(socket.remote.text()),
@@ -137,30 +141,30 @@ void add_row(Table &table, const Socket &socket, bool known, const Surroundings 
                peer ? Cell(peer->name) : Cell(),
                {known, ""},
                socket.role.empty() ? Cell() : Cell(socket.role),
-               {socket.tx, listens ? "" : rail_text(socket.tx, socket.tx_fill, socket.tx_size)},
-               {socket.rx, listens ? "" : rail_text(socket.rx, socket.rx_fill, socket.rx_size)},
+               rail(socket.tx, socket.tx_fill, socket.tx_size),
+               rail(socket.rx, socket.rx_fill, socket.rx_size),
                count(socket.tx_fill),
                count(socket.tx_size),
                count(socket.rx_fill),
                count(socket.rx_size),
-               known && !listens ? Cell(bytes_text(socket.tx_ring, socket.rx_ring)) : Cell(),
-               known && !listens ? Cell(bytes_text(socket.tx_tcp, socket.rx_tcp)) : Cell(),
+               counted ? Cell(bytes_text(socket.tx_ring, socket.rx_ring)) : Cell(),
+               counted ? Cell(bytes_text(socket.tx_tcp, socket.rx_tcp)) : Cell(),
                count(socket.tx_ring),
                count(socket.tx_tcp),
                count(socket.rx_ring),
                count(socket.rx_tcp),
                count(socket.tx_switches),
                count(socket.rx_switches),
-               known ? Cell(socket.age_ms, human_time(socket.age_ms)) : Cell(),
-               socket.uid,
+               counted ? Cell(socket.age_ms, human_time(socket.age_ms)) : Cell(),
+               listens ? Cell() : Cell(socket.uid),
                socket.inode,
-               {socket.why_tx, reason},
-               {explain(socket.why_tx), ""}});
+               listens ? Cell() : Cell(socket.why_tx, reason),
+               listens ? Cell() : Cell(explain(socket.why_tx))});
 }
 
-Result<std::vector<KernelSocket>> read_kernel_sockets(const Host &host) {
+Result<std::vector<KernelSocket>> read_kernel_sockets(const Host& host) {
     std::vector<KernelSocket> all;
-    for (const char *path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    for (const char* path : {"/proc/net/tcp", "/proc/net/tcp6"}) {
         auto text = host.file(path);
         if (!text && text.error().code == ENOENT)
             continue; // a kernel without IPv6
@@ -174,21 +178,15 @@ Result<std::vector<KernelSocket>> read_kernel_sockets(const Host &host) {
     return all;
 }
 
-Result<int> show(const Options &options, const Common &common) {
+Result<int> show(const Options& options, const Common& common) {
     const Host host = common.host();
     auto kernel = read_kernel_sockets(host);
-    auto sockets_text = host.front("sockets");
-    if (!sockets_text)
-        return sockets_text.error();
-    auto peers_text = host.front("peers");
-    if (!peers_text)
-        return peers_text.error();
-    auto sockets = parse_front_sockets(*sockets_text);
+    auto sockets = host.front("sockets", parse_front_sockets);
     if (!sockets)
-        return Error{"/proc/xway_front/sockets: " + sockets.error().what, sockets.error().remedy};
-    auto peers = parse_front_peers(*peers_text);
+        return sockets.error();
+    auto peers = host.front("peers", parse_front_peers);
     if (!peers)
-        return Error{"/proc/xway_front/peers: " + peers.error().what, peers.error().remedy};
+        return peers.error();
     if (!kernel)
         return kernel.error();
     Surroundings around{*peers, {}, {}};
@@ -228,12 +226,12 @@ Result<int> show(const Options &options, const Common &common) {
                  {"why", "WHY TCP"},
                  {"why_text", ""}});
     std::set<std::pair<Endpoint, Endpoint>> known;
-    for (const Socket &socket : *sockets) {
+    for (const Socket& socket : *sockets) {
         known.emplace(socket.local, socket.remote);
         if (wanted(socket, around, options))
             add_row(table, socket, true, around, options);
     }
-    for (const KernelSocket &socket : *kernel) {
+    for (const KernelSocket& socket : *kernel) {
         if (!socket.established || known.contains({socket.local, socket.remote}))
             continue;
         const Socket derived = derive(socket, around);
@@ -246,7 +244,7 @@ Result<int> show(const Options &options, const Common &common) {
 
 } // namespace
 
-Action declare_show(CLI::App &app, const Common &common) {
+Action declare_show(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("--peer", options->peer, "only this peer: name, domain number or address");
     app.add_option("--state", options->state, "only this TCP state, or its beginning");

@@ -6,8 +6,8 @@
 #include <memory>
 #include <thread>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "front_proc.h"
@@ -21,17 +21,11 @@ struct Options {
     unsigned count = 0;
 };
 
-Result<Counters> read_counters(const Common &common) {
-    auto text = common.host().front("stat");
-    if (!text)
-        return text.error();
-    auto counters = parse_front_stat(*text);
-    if (!counters)
-        return Error{"/proc/xway_front/stat: " + counters.error().what, counters.error().remedy};
-    return counters;
+Result<Counters> read_counters(const Common& common) {
+    return common.host().front("stat", parse_front_stat);
 }
 
-Result<int> once(const Common &common) {
+Result<int> once(const Common& common) {
     auto counters = read_counters(common);
     if (!counters)
         return counters.error();
@@ -40,7 +34,7 @@ Result<int> once(const Common &common) {
     return kDone;
 }
 
-Result<int> watch(const Options &options, const Common &common) {
+Result<int> watch(const Options& options, const Common& common) {
     std::map<std::string, std::uint64_t> before;
     for (unsigned round = 0; options.count == 0 || round < options.count; ++round) {
         if (round > 0)
@@ -49,7 +43,7 @@ Result<int> watch(const Options &options, const Common &common) {
         if (!counters)
             return counters.error();
         Table table({{"name", "COUNTER"}, {"value", "VALUE", true}, {"added", "ADDED", true}});
-        for (const auto &[name, value] : *counters) {
+        for (const auto& [name, value] : *counters) {
             const auto old = before.find(name);
             table.add(
                 {name, value,
@@ -66,7 +60,7 @@ Result<int> watch(const Options &options, const Common &common) {
 
 } // namespace
 
-Action declare_stat(CLI::App &app, const Common &common) {
+Action declare_stat(CLI::App& app, const Common& common) {
     auto options = std::make_shared<Options>();
     app.add_option("--watch", options->watch_s, "again every so many seconds")
         ->check(CLI::Range(1u, 86400u));

@@ -38,30 +38,30 @@ timeval time_of(int milliseconds) {
 }
 
 // Below /libxl are nodes of every device of every domain; network devices alone concern us.
-bool is_relevant(const std::string &path) {
+bool is_relevant(const std::string& path) {
     return !path.starts_with(kLibxl) || path.find("/device/vif") != std::string::npos;
 }
 
 } // namespace
 
-void log(const std::string &line) {
+void log(const std::string& line) {
     fmt::print(stderr, "xwayd-xen: {}\n", line);
 }
 
-void Daemon::FreeEvent::operator()(event *which) const {
+void Daemon::FreeEvent::operator()(event* which) const {
     event_free(which);
 }
 
-void Daemon::FreeEvent::operator()(event_base *base) const {
+void Daemon::FreeEvent::operator()(event_base* base) const {
     event_base_free(base);
 }
 
-Daemon::Daemon(const Host &host, std::string policy_file, std::unique_ptr<XenStore> store)
+Daemon::Daemon(const Host& host, std::string policy_file, std::unique_ptr<XenStore> store)
     : policy_file_(std::move(policy_file)), world_(world_of(host)), store_(std::move(store)) {}
 
 Daemon::~Daemon() = default;
 
-Result<std::unique_ptr<Daemon>> Daemon::start(const Host &host, const std::string &policy_file) {
+Result<std::unique_ptr<Daemon>> Daemon::start(const Host& host, const std::string& policy_file) {
     auto store = XenStore::open();
     if (!store)
         return store.error();
@@ -88,7 +88,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Host &host, const std::strin
 }
 
 Result<void> Daemon::watch_all() {
-    for (const char *path : {"@introduceDomain", "@releaseDomain", kVifBackends, kLibxl}) {
+    for (const char* path : {"@introduceDomain", "@releaseDomain", kVifBackends, kLibxl}) {
         if (auto watched = store_->watch(path); !watched)
             return watched;
     }
@@ -99,7 +99,7 @@ Result<void> Daemon::run() {
     const timeval heartbeat = time_of(kHeartbeatMs);
     event_add(store_event_.get(), nullptr);
     event_add(heartbeat_.get(), &heartbeat);
-    for (event *signal : {reload_.get(), terminate_.get(), interrupt_.get()})
+    for (event* signal : {reload_.get(), terminate_.get(), interrupt_.get()})
         event_add(signal, nullptr);
     event_base_dispatch(base_.get());
     return fatal_ ? Result<void>(*fatal_) : Result<void>();
@@ -149,7 +149,7 @@ Result<Changes> Daemon::round() {
 }
 
 // A domain is renamed by hand, and at the end of each migration.
-Result<void> Daemon::watch_names(const std::set<unsigned> &domains) {
+Result<void> Daemon::watch_names(const std::set<unsigned>& domains) {
     const auto path = [](unsigned id) { return fmt::format("/local/domain/{}/name", id); };
     for (unsigned id : domains) {
         if (watched_.contains(id))
@@ -170,7 +170,7 @@ Result<void> Daemon::watch_names(const std::set<unsigned> &domains) {
     return {};
 }
 
-Daemon::Event Daemon::make_event(int fd, short what, void (*callback)(int, short, void *)) {
+Daemon::Event Daemon::make_event(int fd, short what, void (*callback)(int, short, void*)) {
     return Event(event_new(base_.get(), fd, what, callback, this));
 }
 
@@ -181,13 +181,13 @@ void Daemon::schedule(int milliseconds) {
         event_add(round_timer_.get(), &delay);
 }
 
-void Daemon::stop(const Error &error) {
+void Daemon::stop(const Error& error) {
     fatal_ = error;
     event_base_loopbreak(base_.get());
 }
 
-void Daemon::on_store(int, short, void *self) {
-    auto &daemon = *static_cast<Daemon *>(self);
+void Daemon::on_store(int, short, void* self) {
+    auto& daemon = *static_cast<Daemon*>(self);
     bool relevant = false;
     while (const auto path = daemon.store_->next_event())
         relevant |= is_relevant(*path);
@@ -195,8 +195,8 @@ void Daemon::on_store(int, short, void *self) {
         daemon.schedule(kCollectMs);
 }
 
-void Daemon::on_round(int, short, void *self) {
-    auto &daemon = *static_cast<Daemon *>(self);
+void Daemon::on_round(int, short, void* self) {
+    auto& daemon = *static_cast<Daemon*>(self);
     const auto changes = daemon.round();
     if (changes)
         return;
@@ -206,14 +206,14 @@ void Daemon::on_round(int, short, void *self) {
     daemon.schedule(kRetryMs);
 }
 
-void Daemon::on_heartbeat(int, short, void *self) {
-    auto &daemon = *static_cast<Daemon *>(self);
+void Daemon::on_heartbeat(int, short, void* self) {
+    auto& daemon = *static_cast<Daemon*>(self);
     if (auto alive = daemon.store_->read(kOwnName); !alive)
         daemon.stop(alive.error());
 }
 
-void Daemon::on_reload(int, short, void *self) {
-    auto &daemon = *static_cast<Daemon *>(self);
+void Daemon::on_reload(int, short, void* self) {
+    auto& daemon = *static_cast<Daemon*>(self);
     daemon.served_.clear(); // the policy is applied as if all domains had just come
     if (auto read = daemon.read_policy(); !read)
         log(read.error().text() + "; the policy stays as it was");
@@ -222,8 +222,8 @@ void Daemon::on_reload(int, short, void *self) {
     daemon.schedule(0);
 }
 
-void Daemon::on_terminate(int, short, void *self) {
-    event_base_loopbreak(static_cast<Daemon *>(self)->base_.get());
+void Daemon::on_terminate(int, short, void* self) {
+    event_base_loopbreak(static_cast<Daemon*>(self)->base_.get());
 }
 
 } // namespace xway

@@ -43,7 +43,7 @@ inline constexpr char kInitialising[] = "1";
 inline constexpr char kConnected[] = "4";
 inline constexpr char kClosing[] = "5";
 inline constexpr char kClosed[] = "6";
-std::string state_name(const std::string &state);
+std::string state_name(const std::string& state);
 
 struct Domain {
     unsigned id = 0;
@@ -64,22 +64,22 @@ struct Snapshot {
     std::map<unsigned, Domain> domains; // without domain 0
     std::map<unsigned, Device> devices;
 
-    bool is_current(const Device &device) const;
+    bool is_current(const Device& device) const;
 };
 
-Result<Snapshot> read_snapshot(Store &store);
+Result<Snapshot> read_snapshot(Store& store);
 
 // The domain with this number or name.
-Result<unsigned> find_domain(const Snapshot &snapshot, std::string_view number_or_name);
+Result<unsigned> find_domain(const Snapshot& snapshot, std::string_view number_or_name);
 
 // What the toolstack's nodes of a device should say.
 struct Entry {
     std::string name, mac, ip, allow;
 
-    bool operator==(const Entry &) const = default;
+    bool operator==(const Entry&) const = default;
 };
 
-std::map<unsigned, Entry> compute_entries(const Snapshot &snapshot, const Policy &policy);
+std::map<unsigned, Entry> compute_entries(const Snapshot& snapshot, const Policy& policy);
 
 // What the store cannot say. Asked inside a transaction, after the snapshot has been read: a domain
 // of the snapshot that is not among the living is dead, and not one yet to come.
@@ -99,22 +99,22 @@ struct Changes {
 };
 
 // Removes devices that are not current and brings the others up to date.
-Result<Changes> apply_policy(Store &store, const Policy &policy, const World &world);
+Result<Changes> apply_policy(Store& store, const Policy& policy, const World& world);
 
 // The same, and adds devices to the domains that the policy wants to have one. Each domain gets it
 // once: `served` remembers, so that a device which the administrator removed stays away.
 using Served = std::set<std::pair<unsigned, std::string>>;
-Result<Changes> keep(Store &store, const Policy &policy, const World &world, Served &served);
+Result<Changes> keep(Store& store, const Policy& policy, const World& world, Served& served);
 
 // Adds one device, or fails and changes nothing. With `again` set nothing was added yet.
-Result<Changes> add_device(Store &store, const Policy &policy, const World &world,
+Result<Changes> add_device(Store& store, const Policy& policy, const World& world,
                            std::string_view domain);
 
 // Removal is in two steps: ask the two drivers to close, and, when they have or will not, remove.
-Result<unsigned> begin_removal(Store &store, const Policy &policy, const World &world,
+Result<unsigned> begin_removal(Store& store, const Policy& policy, const World& world,
                                std::string_view domain);
 enum class Closing { finished, unheard, underway }; // unheard: no frontend is there to answer
-Result<Closing> look_at_removal(Store &store, unsigned domid);
-Result<void> finish_removal(Store &store, unsigned domid);
+Result<Closing> look_at_removal(Store& store, unsigned domid);
+Result<void> finish_removal(Store& store, unsigned domid);
 
 } // namespace xway

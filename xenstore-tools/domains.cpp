@@ -19,9 +19,9 @@ Hypervisor::~Hypervisor() {
 Result<std::set<unsigned>> Hypervisor::living() {
     // Without a logger the library writes its own complaints to stderr; ours say enough.
     static xentoollog_logger quiet{
-        [](xentoollog_logger *, xentoollog_level, int, const char *, const char *, va_list) {},
-        [](xentoollog_logger *, const char *, const char *, int, unsigned long, unsigned long) {},
-        [](xentoollog_logger *) {}};
+        [](xentoollog_logger*, xentoollog_level, int, const char*, const char*, va_list) {},
+        [](xentoollog_logger*, const char*, const char*, int, unsigned long, unsigned long) {},
+        [](xentoollog_logger*) {}};
     if (!handle_)
         handle_ = xc_interface_open(&quiet, &quiet, 0);
     if (!handle_)
@@ -35,7 +35,7 @@ Result<std::set<unsigned>> Hypervisor::living() {
         if (count < 0)
             return Error::from_errno("cannot ask Xen for its domains", errno);
         for (int i = 0; i < count; ++i) {
-            const xc_domaininfo_t &info = infos[static_cast<std::size_t>(i)];
+            const xc_domaininfo_t& info = infos[static_cast<std::size_t>(i)];
             if (!(info.flags & XEN_DOMINF_dying))
                 living.insert(info.domain);
             next = info.domain + 1u;
@@ -45,7 +45,7 @@ Result<std::set<unsigned>> Hypervisor::living() {
     }
 }
 
-World world_of(const Host &host) {
+World world_of(const Host& host) {
     World world;
     auto hypervisor = std::make_shared<Hypervisor>();
     world.living = [hypervisor]() -> std::optional<std::set<unsigned>> {

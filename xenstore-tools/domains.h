@@ -18,18 +18,18 @@ namespace xway {
 class Hypervisor {
 public:
     Hypervisor() = default;
-    Hypervisor(const Hypervisor &) = delete;
-    Hypervisor &operator=(const Hypervisor &) = delete;
+    Hypervisor(const Hypervisor&) = delete;
+    Hypervisor& operator=(const Hypervisor&) = delete;
     ~Hypervisor();
 
     // Every domain but those that are being destroyed.
     Result<std::set<unsigned>> living();
 
 private:
-    xc_interface_core *handle_ = nullptr;
+    xc_interface_core* handle_ = nullptr;
 };
 
 // What directory.h asks beyond the store: the hypervisor, and sysfs.
-World world_of(const Host &host);
+World world_of(const Host& host);
 
 } // namespace xway

@@ -23,7 +23,7 @@ public:
         std::string value;
         Permissions permissions;
 
-        bool operator==(const Node &) const = default;
+        bool operator==(const Node&) const = default;
     };
     using Nodes = std::map<std::string, Node>;
 
@@ -34,12 +34,12 @@ public:
     std::vector<std::string> log;      // paths written, made, permitted or removed, and committed
     int commits = 0;
 
-    Result<std::optional<std::string>> read(const std::string &path) override {
+    Result<std::optional<std::string>> read(const std::string& path) override {
         auto node = now().find(path);
         return node == now().end() ? std::optional<std::string>() : node->second.value;
     }
 
-    Result<std::vector<std::string>> list(const std::string &path) override {
+    Result<std::vector<std::string>> list(const std::string& path) override {
         std::vector<std::string> children;
         const std::string prefix = path + '/';
         for (auto node = now().lower_bound(prefix); node != now().end(); ++node) {
@@ -51,14 +51,14 @@ public:
         return children;
     }
 
-    Result<void> write(const std::string &path, const std::string &value) override {
+    Result<void> write(const std::string& path, const std::string& value) override {
         if (Result<void> made = make(path); !made)
             return made;
         now()[path].value = value;
         return {};
     }
 
-    Result<void> make(const std::string &path) override {
+    Result<void> make(const std::string& path) override {
         if (fail_after >= 0 && fail_after-- == 0)
             return Error{"the test says no", "", EIO};
         if (path.size() > 1 && path.front() == '/' && path.back() != '/') {
@@ -69,7 +69,7 @@ public:
         return Error{path + ": no absolute path", "", EINVAL};
     }
 
-    Result<void> permit(const std::string &path, const Permissions &permissions) override {
+    Result<void> permit(const std::string& path, const Permissions& permissions) override {
         auto node = now().find(path);
         if (node == now().end())
             return Error{path, "", ENOENT};
@@ -78,8 +78,8 @@ public:
         return {};
     }
 
-    Result<void> remove(const std::string &path) override {
-        std::erase_if(now(), [&](const auto &node) {
+    Result<void> remove(const std::string& path) override {
+        std::erase_if(now(), [&](const auto& node) {
             return node.first == path || node.first.starts_with(path + '/');
         });
         pending_.push_back(path);
@@ -111,9 +111,9 @@ public:
     void pause(int) override {}
 
 private:
-    Nodes &now() { return open_ ? draft_ : nodes; }
+    Nodes& now() { return open_ ? draft_ : nodes; }
 
-    void create(const std::string &path) {
+    void create(const std::string& path) {
         if (now().contains(path))
             return;
         const std::string parent = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));

@@ -3,32 +3,13 @@
 // front_proc.cpp - lines of key=value words.
 #include "front_proc.h"
 
-#include <algorithm>
-#include <charconv>
-
 #include <fmt/format.h>
+
+#include "text.h"
 
 namespace xway {
 
 namespace {
-
-std::vector<std::string_view> split(std::string_view text, std::string_view separators) {
-    std::vector<std::string_view> parts;
-    for (;;) {
-        const auto begin = text.find_first_not_of(separators);
-        if (begin == std::string_view::npos)
-            return parts;
-        const auto end = std::min(text.find_first_of(separators, begin), text.size());
-        parts.push_back(text.substr(begin, end - begin));
-        text.remove_prefix(end);
-    }
-}
-
-template<typename Number>
-bool parse_whole(std::string_view text, Number &number, int base = 10) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
-    return error == std::errc() && end == text.data() + text.size();
-}
 
 // One line. After the first key that is missing or wrong nothing is read any more.
 class Words {
@@ -42,7 +23,7 @@ public:
     }
 
     std::string_view get(std::string_view key) {
-        for (const auto &[known, value] : words_) {
+        for (const auto& [known, value] : words_) {
             if (known == key)
                 return value;
         }
@@ -55,10 +36,12 @@ public:
         return value == "-" ? std::string() : std::string(value);
     }
 
-    template<typename Number>
-    void number(std::string_view key, Number &result) {
+    template <typename Number>
+    void number(std::string_view key, Number& result) {
         const auto value = get(key);
-        if (!error_ && !parse_whole(value, result))
+        if (const auto number = parse_number<Number>(value))
+            result = *number;
+        else
             complain(fmt::format("{}={} is no number", key, value));
     }
 
@@ -86,19 +69,19 @@ public:
             error_ = Error{std::move(what), {}, EINVAL};
     }
 
-    const std::optional<Error> &error() const { return error_; }
+    const std::optional<Error>& error() const { return error_; }
 
 private:
     std::vector<std::pair<std::string_view, std::string_view>> words_;
     std::optional<Error> error_;
 };
 
-Error wrong_line(unsigned line, const std::string &what) {
+Error wrong_line(unsigned line, const std::string& what) {
     return {fmt::format("line {}: {}", line, what),
             "the module and this program are of different versions", EINVAL};
 }
 
-template<typename T, typename Read>
+template <typename T, typename Read>
 Result<std::vector<T>> parse_lines(std::string_view text, Read read) {
     std::vector<T> items;
     unsigned number = 0;
@@ -115,7 +98,7 @@ Result<std::vector<T>> parse_lines(std::string_view text, Read read) {
 } // namespace
 
 Result<FrontStatus> parse_front_status(std::string_view text) {
-    auto lines = parse_lines<FrontStatus>(text, [](Words &words) {
+    auto lines = parse_lines<FrontStatus>(text, [](Words& words) {
         FrontStatus status;
         words.number("version", status.version);
         words.number("domid", status.domid);
@@ -135,7 +118,7 @@ Result<FrontStatus> parse_front_status(std::string_view text) {
 }
 
 Result<std::vector<Peer>> parse_front_peers(std::string_view text) {
-    return parse_lines<Peer>(text, [](Words &words) {
+    return parse_lines<Peer>(text, [](Words& words) {
         Peer peer;
         words.number("domid", peer.domid);
         peer.instance = words.text("instance");
@@ -159,14 +142,17 @@ Result<std::vector<Peer>> parse_front_peers(std::string_view text) {
 }
 
 Result<std::vector<Socket>> parse_front_sockets(std::string_view text) {
-    return parse_lines<Socket>(text, [](Words &words) {
+    return parse_lines<Socket>(text, [](Words& words) {
         Socket socket;
         socket.state = words.text("state");
         socket.local = words.endpoint("local");
         socket.remote = words.endpoint("remote");
+        socket.role = words.text("role");
+        words.number("inode", socket.inode);
+        if (socket.role == "listen")
+            return socket;
         if (!words.text("peer").empty())
             words.number("peer", socket.peer.emplace());
-        socket.role = words.text("role");
         socket.tx = words.text("tx");
         socket.rx = words.text("rx");
         socket.why_tx = words.text("why_tx");
@@ -181,7 +167,6 @@ Result<std::vector<Socket>> parse_front_sockets(std::string_view text) {
         words.number("tx_switches", socket.tx_switches);
         words.number("rx_switches", socket.rx_switches);
         words.number("age_ms", socket.age_ms);
-        words.number("inode", socket.inode);
         words.number("uid", socket.uid);
         return socket;
     });
@@ -193,16 +178,16 @@ Result<Counters> parse_front_stat(std::string_view text) {
     for (std::string_view line : split(text, "\n")) {
         ++number;
         const auto words = split(line, " \t");
-        std::uint64_t value = 0;
-        if (words.size() != 2 || !parse_whole(words[1], value))
+        const auto value = words.size() == 2 ? parse_number<std::uint64_t>(words[1]) : std::nullopt;
+        if (!value)
             return wrong_line(number, fmt::format("'{}' is no name and value", line));
-        counters.emplace_back(std::string(words[0]), value);
+        counters.emplace_back(std::string(words[0]), *value);
     }
     return counters;
 }
 
 Result<std::vector<BackDomain>> parse_back_domains(std::string_view text) {
-    return parse_lines<BackDomain>(text, [](Words &words) {
+    return parse_lines<BackDomain>(text, [](Words& words) {
         BackDomain domain;
         words.number("domid", domain.domid);
         domain.name = words.text("name");
@@ -214,7 +199,7 @@ Result<std::vector<BackDomain>> parse_back_domains(std::string_view text) {
 }
 
 Result<std::vector<BackLink>> parse_back_links(std::string_view text) {
-    return parse_lines<BackLink>(text, [](Words &words) {
+    return parse_lines<BackLink>(text, [](Words& words) {
         BackLink link;
         words.number("a", link.a);
         words.number("b", link.b);
@@ -233,14 +218,15 @@ std::optional<Endpoint> parse_kernel_endpoint(std::string_view text) {
         return std::nullopt;
     std::uint32_t words[4] = {};
     for (std::size_t i = 0; i < colon / 8; ++i) {
-        if (!parse_whole(text.substr(i * 8, 8), words[i], 16))
+        const auto word = parse_number<std::uint32_t>(text.substr(i * 8, 8), 16);
+        if (!word)
             return std::nullopt;
+        words[i] = *word;
     }
-    Endpoint endpoint;
-    if (!parse_whole(text.substr(colon + 1), endpoint.port, 16))
+    const auto port = parse_number<std::uint16_t>(text.substr(colon + 1), 16);
+    if (!port)
         return std::nullopt;
-    endpoint.address = colon == 8 ? Address::from_v4(words) : Address::from_v6(words);
-    return endpoint;
+    return Endpoint{colon == 8 ? Address::from_v4(words) : Address::from_v6(words), *port};
 }
 
 } // namespace
@@ -254,18 +240,17 @@ Result<std::vector<KernelSocket>> parse_kernel_tcp(std::string_view text) {
             continue; // the header
         // sl local remote st tx:rx tr:when retrnsmt uid timeout inode ..
         const auto words = split(line, " ");
-        KernelSocket socket;
-        if (words.size() < 10 || !parse_whole(words[7], socket.uid) ||
-            !parse_whole(words[9], socket.inode))
+        if (words.size() < 10)
+            return wrong_line(number, "not a socket");
+        const auto uid = parse_number<std::uint64_t>(words[7]);
+        const auto inode = parse_number<std::uint64_t>(words[9]);
+        if (!uid || !inode)
             return wrong_line(number, "not a socket");
         const auto local = parse_kernel_endpoint(words[1]);
         const auto remote = parse_kernel_endpoint(words[2]);
         if (!local || !remote)
             return wrong_line(number, "no address");
-        socket.local = *local;
-        socket.remote = *remote;
-        socket.established = words[3] == kEstablished;
-        sockets.push_back(socket);
+        sockets.push_back({*local, *remote, words[3] == kEstablished, *uid, *inode});
     }
     return sockets;
 }

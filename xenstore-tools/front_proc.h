@@ -33,10 +33,11 @@ struct Peer {
     std::vector<std::string> macs;
     std::vector<Address> ips;
     bool ready = false;
-    std::string link; // none, offered, up, quiescing, broken
+    std::string link; // none, offered, mapped, up, quiescing, broken, down
     std::uint64_t arena_used = 0, arena_pages = 0, slots_used = 0, slots = 0;
 };
 
+// Of a listening socket only state, role, the addresses and the inode are known.
 struct Socket {
     std::string state, role, tx, rx, why_tx;
     Endpoint local, remote;

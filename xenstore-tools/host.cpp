@@ -13,7 +13,7 @@
 
 namespace xway {
 
-Result<std::string> Host::file(const std::string &path) const {
+Result<std::string> Host::file(const std::string& path) const {
     const UniqueFd fd(open((root_ + path).c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd)
         return Error::from_errno("cannot read " + path, errno,
@@ -28,7 +28,7 @@ Result<std::string> Host::file(const std::string &path) const {
     return text;
 }
 
-bool Host::exists(const std::string &path) const {
+bool Host::exists(const std::string& path) const {
     return access((root_ + path).c_str(), F_OK) == 0;
 }
 
@@ -54,15 +54,7 @@ bool Host::holds_device(unsigned domid) const {
     return exists("/sys/bus/xen-backend/devices/xway-" + std::to_string(domid) + "-0");
 }
 
-Result<std::string> Host::front(const std::string &name) const {
-    return module_file("xway_front", name);
-}
-
-Result<std::string> Host::back(const std::string &name) const {
-    return module_file("xway_back", name);
-}
-
-Result<std::string> Host::module_file(const std::string &module, const std::string &name) const {
+Result<std::string> Host::module_file(const std::string& module, const std::string& name) const {
     auto text = file("/proc/" + module + '/' + name);
     if (!text && text.error().code == ENOENT)
         return Error{"the module " + module + " is not loaded", "try 'modprobe " + module + "'",

@@ -11,6 +11,7 @@
 
 namespace xway {
 
+inline constexpr char kVersion[] = "1.0"; // of xway and of xwayd-xen
 inline constexpr char kDaemonLock[] = "/run/xwayd-xen.pid";
 
 class Host {
@@ -18,8 +19,8 @@ public:
     // Files are looked for below the root, which is another than / in tests only.
     explicit Host(std::string root = "") : root_(std::move(root)) {}
 
-    Result<std::string> file(const std::string &path) const;
-    bool exists(const std::string &path) const;
+    Result<std::string> file(const std::string& path) const;
+    bool exists(const std::string& path) const;
 
     bool on_xen() const;
     bool is_dom0() const;
@@ -28,15 +29,35 @@ public:
     // Whether the driver of dom0 still holds the device of this domain.
     bool holds_device(unsigned domid) const;
 
-    // A line of the named file of xway_front or xway_back, or what to do to get one.
-    Result<std::string> front(const std::string &name) const;
-    Result<std::string> back(const std::string &name) const;
+    // What `parse` makes of a file of xway_front or xway_back. The error names the file, or says
+    // what to do to get one.
+    template <typename Parse>
+    auto front(const std::string& name, Parse parse) const {
+        return parsed("xway_front", name, parse);
+    }
+    template <typename Parse>
+    auto back(const std::string& name, Parse parse) const {
+        return parsed("xway_back", name, parse);
+    }
 
     // Its process, while the daemon runs.
     std::optional<int> daemon() const;
 
 private:
-    Result<std::string> module_file(const std::string &module, const std::string &name) const;
+    Result<std::string> module_file(const std::string& module, const std::string& name) const;
+
+    template <typename Parse>
+    auto parsed(const std::string& module, const std::string& name, Parse parse) const
+        -> decltype(parse(std::string_view())) {
+        auto text = module_file(module, name);
+        if (!text)
+            return text.error();
+        auto result = parse(*text);
+        if (!result)
+            return Error{"/proc/" + module + '/' + name + ": " + result.error().what,
+                         result.error().remedy};
+        return result;
+    }
 
     std::string root_;
 };

@@ -23,6 +23,6 @@ struct Route {
     std::string device;
     std::optional<Address> gateway;
 };
-Result<Route> find_route(const Address &to);
+Result<Route> find_route(const Address& to);
 
 } // namespace xway

@@ -7,6 +7,7 @@
 #include <cassert>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace xway {
@@ -15,38 +16,43 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json to_json(const Value &value) {
-    return std::visit([](const auto &plain) { return Json(plain); }, value);
+Json to_json(const Value& value) {
+    return std::visit([](const auto& plain) { return Json(plain); }, value);
 }
 
-std::string dump(const Json &json, const Format &format) {
+std::string dump(const Json& json, const Format& format) {
     return json.dump(format.pretty ? 4 : -1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
 // Names come from others: they must not move the cursor.
 std::string safe(std::string text) {
-    for (char &character : text) {
+    for (char& character : text) {
         if (static_cast<unsigned char>(character) < ' ' || character == 0x7f)
             character = '?';
     }
     return text;
 }
 
-std::string padded(const std::string &text, std::size_t width, bool right) {
+std::string padded(const std::string& text, std::size_t width, bool right) {
     return right ? fmt::format("{:>{}}", text, width) : fmt::format("{:<{}}", text, width);
 }
 
 } // namespace
+
+Cell list_cell(std::vector<std::string> words) {
+    std::string text = fmt::format("{}", fmt::join(words, ","));
+    return {std::move(words), std::move(text)};
+}
 
 void Table::add(std::vector<Cell> row) {
     assert(row.size() == columns_.size());
     rows_.push_back(std::move(row));
 }
 
-std::string Table::text(const Format &format) const {
+std::string Table::text(const Format& format) const {
     if (format.json) {
         Json array = Json::array();
-        for (const auto &row : rows_) {
+        for (const auto& row : rows_) {
             Json object = Json::object();
             for (std::size_t i = 0; i < columns_.size(); ++i) {
                 if (!columns_[i].key.empty())
@@ -60,21 +66,21 @@ std::string Table::text(const Format &format) const {
     std::vector<std::vector<std::string>> lines;
     if (format.header) {
         lines.emplace_back();
-        for (const Column &column : columns_)
+        for (const Column& column : columns_)
             lines.back().push_back(column.title);
     }
-    for (const auto &row : rows_) {
+    for (const auto& row : rows_) {
         lines.emplace_back();
-        for (const Cell &cell : row)
+        for (const Cell& cell : row)
             lines.back().push_back(safe(cell.text));
     }
     std::string result;
     std::vector<std::size_t> widths(columns_.size());
-    for (const auto &line : lines) {
+    for (const auto& line : lines) {
         for (std::size_t i = 0; i < line.size(); ++i)
             widths[i] = std::max(widths[i], line[i].size());
     }
-    for (const auto &line : lines) {
+    for (const auto& line : lines) {
         std::string shown;
         for (std::size_t i = 0; i < line.size(); ++i) {
             if (!columns_[i].title.empty())
@@ -87,24 +93,24 @@ std::string Table::text(const Format &format) const {
     return result;
 }
 
-void Table::print(const Format &format, std::FILE *stream) const {
+void Table::print(const Format& format, std::FILE* stream) const {
     const std::string output = text(format);
     std::fwrite(output.data(), 1, output.size(), stream);
 }
 
-std::string text_of_fields(const std::vector<std::pair<std::string, Cell>> &fields,
-                           const Format &format) {
+std::string text_of_fields(const std::vector<std::pair<std::string, Cell>>& fields,
+                           const Format& format) {
     if (format.json) {
         Json object = Json::object();
-        for (const auto &[name, cell] : fields)
+        for (const auto& [name, cell] : fields)
             object[name] = to_json(cell.value);
         return dump(object, format);
     }
     std::size_t width = 0;
-    for (const auto &field : fields)
+    for (const auto& field : fields)
         width = std::max(width, field.first.size());
     std::string result;
-    for (const auto &[name, cell] : fields)
+    for (const auto& [name, cell] : fields)
         result += fmt::format("{:<{}}  {}\n", name, width, safe(cell.text));
     return result;
 }
@@ -113,7 +119,7 @@ std::string human_bytes(std::uint64_t bytes) {
     if (bytes < 1000)
         return std::to_string(bytes);
     double amount = static_cast<double>(bytes);
-    const char *unit = "KMGTPE";
+    const char* unit = "KMGTPE";
     for (amount /= 1024; amount >= 999.5; amount /= 1024)
         ++unit;
     if (amount < 9.95 && amount != static_cast<double>(static_cast<unsigned>(amount)))

@@ -29,13 +29,16 @@ struct Cell {
 
     Cell() : value(nullptr), text("-") {}
     Cell(std::string both) : value(both), text(both.empty() ? "-" : std::move(both)) {}
-    Cell(const char *both) : Cell(std::string(both)) {}
-    template<std::unsigned_integral Number>
+    Cell(const char* both) : Cell(std::string(both)) {}
+    template <std::unsigned_integral Number>
     requires(!std::same_as<Number, bool>) Cell(Number number)
         : value(std::uint64_t{number}), text(std::to_string(number)) {}
     Cell(Value exact, std::string shown)
         : value(std::move(exact)), text(shown.empty() ? "-" : std::move(shown)) {}
 };
+
+// An array in JSON, words with commas between them in the table.
+Cell list_cell(std::vector<std::string> words);
 
 struct Column {
     std::string key;   // in JSON; empty: not there
@@ -51,8 +54,8 @@ public:
     bool empty() const { return rows_.empty(); }
 
     // JSON is an array of objects.
-    void print(const Format &format, std::FILE *stream = stdout) const;
-    std::string text(const Format &format) const;
+    void print(const Format& format, std::FILE* stream = stdout) const;
+    std::string text(const Format& format) const;
 
 private:
     std::vector<Column> columns_;
@@ -60,8 +63,8 @@ private:
 };
 
 // Names and values: two columns, or one JSON object.
-std::string text_of_fields(const std::vector<std::pair<std::string, Cell>> &fields,
-                           const Format &format);
+std::string text_of_fields(const std::vector<std::pair<std::string, Cell>>& fields,
+                           const Format& format);
 
 std::string human_bytes(std::uint64_t bytes);       // 999, 1.2K, 64K, 3.1M
 std::string human_time(std::uint64_t milliseconds); // 120ms, 5s, 4m, 2h, 3d

@@ -12,16 +12,17 @@
 
 #include <fmt/format.h>
 
+#include "text.h"
+
 namespace xway {
 
 namespace {
 
 constexpr std::string_view kUuidPrefix = "uuid:";
-constexpr std::string_view kBlanks = " \t\r";
 
 std::string lower(std::string_view text) {
     std::string result(text);
-    for (char &character : result)
+    for (char& character : result)
         character = static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
     return result;
 }
@@ -56,16 +57,13 @@ bool brackets_pair(std::string_view glob) {
     return true;
 }
 
+// Without the comment.
 std::vector<std::string_view> words_of(std::string_view line) {
-    std::vector<std::string_view> words;
-    for (;;) {
-        const auto begin = line.find_first_not_of(kBlanks);
-        if (begin == std::string_view::npos || line[begin] == '#')
-            return words;
-        const auto end = std::min(line.find_first_of(kBlanks, begin), line.size());
-        words.push_back(line.substr(begin, end - begin));
-        line.remove_prefix(end);
-    }
+    auto words = split(line, " \t\r");
+    words.erase(std::find_if(words.begin(), words.end(),
+                             [](std::string_view word) { return word.starts_with('#'); }),
+                words.end());
+    return words;
 }
 
 Result<std::vector<Address>> parse_addresses(std::string_view list) {
@@ -90,12 +88,12 @@ Result<std::vector<Address>> parse_addresses(std::string_view list) {
     }
 }
 
-Result<Rule> parse_rule(const std::vector<std::string_view> &words, unsigned line) {
+Result<Rule> parse_rule(const std::vector<std::string_view>& words, unsigned line) {
     struct Form {
         std::string_view word;
         Rule::Kind kind;
         std::size_t words;
-        const char *usage;
+        const char* usage;
     };
     static constexpr Form kForms[] = {
         {"allow", Rule::Kind::allow, 3, "allow DOMAIN DOMAIN"},
@@ -104,7 +102,7 @@ Result<Rule> parse_rule(const std::vector<std::string_view> &words, unsigned lin
         {"ip", Rule::Kind::address, 3, "ip NAME ADDRESS[,ADDRESS...]"},
     };
     const auto form = std::find_if(std::begin(kForms), std::end(kForms),
-                                   [&](const Form &known) { return known.word == words[0]; });
+                                   [&](const Form& known) { return known.word == words[0]; });
     if (form == std::end(kForms))
         return Error{fmt::format("'{}' is not known", words[0]),
                      "a line begins with allow, deny, device or ip"};
@@ -127,8 +125,7 @@ Result<Rule> parse_rule(const std::vector<std::string_view> &words, unsigned lin
         rule.second = *second;
         break;
     }
-    case Rule::Kind::device:
-        break;
+    case Rule::Kind::device: break;
     case Rule::Kind::address: {
         if (words[1].find_first_of("*?[\\") != std::string_view::npos)
             return Error{fmt::format("'{}' may be several domains", words[1]),
@@ -144,11 +141,11 @@ Result<Rule> parse_rule(const std::vector<std::string_view> &words, unsigned lin
 }
 
 // The line that has given this address to another domain, if there is one.
-const Rule *other_holder(const std::vector<Rule> &rules, const Rule &rule, Address &address) {
-    for (const Rule &earlier : rules) {
+const Rule* other_holder(const std::vector<Rule>& rules, const Rule& rule, Address& address) {
+    for (const Rule& earlier : rules) {
         if (earlier.first.text() == rule.first.text())
             continue;
-        for (const Address &known : earlier.addresses) {
+        for (const Address& known : earlier.addresses) {
             if (std::find(rule.addresses.begin(), rule.addresses.end(), known) !=
                 rule.addresses.end()) {
                 address = known;
@@ -161,16 +158,12 @@ const Rule *other_holder(const std::vector<Rule> &rules, const Rule &rule, Addre
 
 } // namespace
 
-const char *rule_word(Rule::Kind kind) {
+const char* rule_word(Rule::Kind kind) {
     switch (kind) {
-    case Rule::Kind::allow:
-        return "allow";
-    case Rule::Kind::deny:
-        return "deny";
-    case Rule::Kind::device:
-        return "device";
-    case Rule::Kind::address:
-        return "ip";
+    case Rule::Kind::allow: return "allow";
+    case Rule::Kind::deny: return "deny";
+    case Rule::Kind::device: return "device";
+    case Rule::Kind::address: return "ip";
     }
     return "";
 }
@@ -194,20 +187,20 @@ Result<Pattern> Pattern::parse(std::string_view text) {
     return pattern;
 }
 
-bool Pattern::matches(const Identity &domain) const {
+bool Pattern::matches(const Identity& domain) const {
     if (text_.starts_with(kUuidPrefix))
         return text_.substr(kUuidPrefix.size()) == lower(domain.uuid);
     return fnmatch(text_.c_str(), domain.name.c_str(), 0) == 0;
 }
 
-Result<Policy> Policy::parse(std::string_view text, const std::string &file) {
+Result<Policy> Policy::parse(std::string_view text, const std::string& file) {
     Policy policy;
     for (unsigned line = 1; !text.empty(); ++line) {
         const auto end = std::min(text.find('\n'), text.size());
         const std::string_view content = text.substr(0, end);
         text.remove_prefix(std::min(end + 1, text.size()));
 
-        const auto at_line = [&](const Error &error) {
+        const auto at_line = [&](const Error& error) {
             return Error{fmt::format("{}:{}: {}", file, line, error.what), error.remedy, EINVAL};
         };
         if (std::any_of(content.begin(), content.end(), [](unsigned char character) {
@@ -221,7 +214,7 @@ Result<Policy> Policy::parse(std::string_view text, const std::string &file) {
         if (!rule)
             return at_line(rule.error());
         Address address;
-        if (const Rule *earlier = other_holder(policy.rules_, *rule, address))
+        if (const Rule* earlier = other_holder(policy.rules_, *rule, address))
             return at_line({fmt::format("{} belongs to '{}' since line {}", address.text(),
                                         earlier->first.text(), earlier->line),
                             "give an address to one domain"});
@@ -230,7 +223,7 @@ Result<Policy> Policy::parse(std::string_view text, const std::string &file) {
     return policy;
 }
 
-Result<Policy> Policy::load(const std::string &file) {
+Result<Policy> Policy::load(const std::string& file) {
     errno = 0;
     std::ifstream stream(file, std::ios::binary);
     std::ostringstream text;
@@ -242,8 +235,8 @@ Result<Policy> Policy::load(const std::string &file) {
     return parse(text.str(), file);
 }
 
-bool Policy::allows(const Identity &a, const Identity &b) const {
-    for (const Rule &rule : rules_) {
+bool Policy::allows(const Identity& a, const Identity& b) const {
+    for (const Rule& rule : rules_) {
         if (rule.kind != Rule::Kind::allow && rule.kind != Rule::Kind::deny)
             continue;
         if ((rule.first.matches(a) && rule.second.matches(b)) ||
@@ -253,15 +246,15 @@ bool Policy::allows(const Identity &a, const Identity &b) const {
     return false;
 }
 
-bool Policy::wants_device(const Identity &domain) const {
-    return std::any_of(rules_.begin(), rules_.end(), [&](const Rule &rule) {
+bool Policy::wants_device(const Identity& domain) const {
+    return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
         return rule.kind == Rule::Kind::device && rule.first.matches(domain);
     });
 }
 
-std::vector<Address> Policy::addresses(const Identity &domain) const {
+std::vector<Address> Policy::addresses(const Identity& domain) const {
     std::vector<Address> result;
-    for (const Rule &rule : rules_) {
+    for (const Rule& rule : rules_) {
         if (rule.kind == Rule::Kind::address && rule.first.matches(domain))
             result.insert(result.end(), rule.addresses.begin(), rule.addresses.end());
     }

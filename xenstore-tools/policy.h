@@ -29,8 +29,8 @@ public:
     Pattern() = default;
     static Result<Pattern> parse(std::string_view text);
 
-    bool matches(const Identity &domain) const;
-    const std::string &text() const { return text_; }
+    bool matches(const Identity& domain) const;
+    const std::string& text() const { return text_; }
 
 private:
     std::string text_;
@@ -46,20 +46,20 @@ struct Rule {
     std::vector<Address> addresses; // address
 };
 
-const char *rule_word(Rule::Kind kind);
+const char* rule_word(Rule::Kind kind);
 
 class Policy {
 public:
     // An error names the file and the line.
-    static Result<Policy> parse(std::string_view text, const std::string &file);
-    static Result<Policy> load(const std::string &file); // no such file: ENOENT
+    static Result<Policy> parse(std::string_view text, const std::string& file);
+    static Result<Policy> load(const std::string& file); // no such file: ENOENT
 
     // The order of the two does not matter: the first line that fits them either way decides.
-    bool allows(const Identity &a, const Identity &b) const;
-    bool wants_device(const Identity &domain) const;
-    std::vector<Address> addresses(const Identity &domain) const;
+    bool allows(const Identity& a, const Identity& b) const;
+    bool wants_device(const Identity& domain) const;
+    std::vector<Address> addresses(const Identity& domain) const;
 
-    const std::vector<Rule> &rules() const { return rules_; }
+    const std::vector<Rule>& rules() const { return rules_; }
 
 private:
     std::vector<Rule> rules_;

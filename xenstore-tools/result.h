@@ -20,13 +20,13 @@ struct Error {
 
     std::string text() const { return remedy.empty() ? what : what + "; " + remedy; }
 
-    static Error from_errno(const std::string &doing, int code, std::string remedy = {}) {
+    static Error from_errno(const std::string& doing, int code, std::string remedy = {}) {
         return {doing + ": " + std::strerror(code), std::move(remedy), code};
     }
 };
 
 // Behaves as std::expected<T, Error> does.
-template<typename T>
+template <typename T>
 class [[nodiscard]] Result {
 public:
     Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
@@ -35,18 +35,18 @@ public:
     bool has_value() const { return state_.index() == 0; }
     explicit operator bool() const { return has_value(); }
 
-    T &operator*() { return *std::get_if<0>(&state_); }
-    const T &operator*() const { return *std::get_if<0>(&state_); }
-    T *operator->() { return std::get_if<0>(&state_); }
-    const T *operator->() const { return std::get_if<0>(&state_); }
+    T& operator*() { return *std::get_if<0>(&state_); }
+    const T& operator*() const { return *std::get_if<0>(&state_); }
+    T* operator->() { return std::get_if<0>(&state_); }
+    const T* operator->() const { return std::get_if<0>(&state_); }
 
-    const Error &error() const { return *std::get_if<1>(&state_); }
+    const Error& error() const { return *std::get_if<1>(&state_); }
 
 private:
     std::variant<T, Error> state_;
 };
 
-template<>
+template <>
 class [[nodiscard]] Result<void> {
 public:
     Result() = default;
@@ -54,7 +54,7 @@ public:
 
     bool has_value() const { return !error_; }
     explicit operator bool() const { return has_value(); }
-    const Error &error() const { return *error_; }
+    const Error& error() const { return *error_; }
 
 private:
     std::optional<Error> error_;

@@ -19,7 +19,7 @@ namespace {
 
 // What libxenstore allocates is freed by free().
 struct Free {
-    void operator()(void *memory) const { std::free(memory); }
+    void operator()(void* memory) const { std::free(memory); }
 };
 
 constexpr unsigned kAnswerTimeout = 5; // seconds
@@ -31,7 +31,7 @@ void no_answer(int) {
     _exit(1);
 }
 
-Error failed(const char *verb, const std::string &path, int code) {
+Error failed(const char* verb, const std::string& path, int code) {
     std::string remedy;
     if (code == EACCES || code == EPERM)
         remedy = "run this in dom0, as root";
@@ -50,7 +50,7 @@ Result<std::unique_ptr<XenStore>> XenStore::open() {
     give_up.sa_handler = no_answer;
     sigaction(SIGALRM, &give_up, &before);
     alarm(kAnswerTimeout);
-    xs_handle *handle = xs_open(0);
+    xs_handle* handle = xs_open(0);
     unsigned length;
     if (handle)
         std::unique_ptr<void, Free>(xs_read(handle, XBT_NULL, "domid", &length)).reset();
@@ -70,10 +70,10 @@ XenStore::~XenStore() {
     xs_close(handle_);
 }
 
-Result<std::optional<std::string>> XenStore::read(const std::string &path) {
+Result<std::optional<std::string>> XenStore::read(const std::string& path) {
     unsigned length = 0;
     std::unique_ptr<char, Free> value(
-        static_cast<char *>(xs_read(handle_, transaction_, path.c_str(), &length)));
+        static_cast<char*>(xs_read(handle_, transaction_, path.c_str(), &length)));
     if (value)
         return std::optional<std::string>(std::string(value.get(), length));
     if (errno == ENOENT)
@@ -81,9 +81,9 @@ Result<std::optional<std::string>> XenStore::read(const std::string &path) {
     return failed("read", path, errno);
 }
 
-Result<std::vector<std::string>> XenStore::list(const std::string &path) {
+Result<std::vector<std::string>> XenStore::list(const std::string& path) {
     unsigned count = 0;
-    std::unique_ptr<char *, Free> names(xs_directory(handle_, transaction_, path.c_str(), &count));
+    std::unique_ptr<char*, Free> names(xs_directory(handle_, transaction_, path.c_str(), &count));
     if (names)
         return std::vector<std::string>(names.get(), names.get() + count);
     if (errno == ENOENT)
@@ -91,20 +91,20 @@ Result<std::vector<std::string>> XenStore::list(const std::string &path) {
     return failed("list", path, errno);
 }
 
-Result<void> XenStore::write(const std::string &path, const std::string &value) {
+Result<void> XenStore::write(const std::string& path, const std::string& value) {
     if (xs_write(handle_, transaction_, path.c_str(), value.data(),
                  static_cast<unsigned>(value.size())))
         return {};
     return failed("write", path, errno);
 }
 
-Result<void> XenStore::make(const std::string &path) {
+Result<void> XenStore::make(const std::string& path) {
     if (xs_mkdir(handle_, transaction_, path.c_str()))
         return {};
     return failed("make", path, errno);
 }
 
-Result<void> XenStore::permit(const std::string &path, const Permissions &permissions) {
+Result<void> XenStore::permit(const std::string& path, const Permissions& permissions) {
     std::vector<xs_permissions> entries{{permissions.owner, XS_PERM_NONE}};
     for (unsigned reader : permissions.readers)
         entries.push_back({reader, XS_PERM_READ});
@@ -114,7 +114,7 @@ Result<void> XenStore::permit(const std::string &path, const Permissions &permis
     return failed("set the permissions of", path, errno);
 }
 
-Result<void> XenStore::remove(const std::string &path) {
+Result<void> XenStore::remove(const std::string& path) {
     if (xs_rm(handle_, transaction_, path.c_str()) || errno == ENOENT)
         return {};
     return failed("remove", path, errno);
@@ -145,20 +145,20 @@ void XenStore::pause(int attempt) {
     nanosleep(&time, nullptr);
 }
 
-Result<void> XenStore::watch(const std::string &path) {
+Result<void> XenStore::watch(const std::string& path) {
     if (xs_watch(handle_, path.c_str(), path.c_str()))
         return {};
     return failed("watch", path, errno);
 }
 
-Result<void> XenStore::unwatch(const std::string &path) {
+Result<void> XenStore::unwatch(const std::string& path) {
     if (xs_unwatch(handle_, path.c_str(), path.c_str()))
         return {};
     return failed("unwatch", path, errno);
 }
 
 std::optional<std::string> XenStore::next_event() {
-    std::unique_ptr<char *, Free> event(xs_check_watch(handle_));
+    std::unique_ptr<char*, Free> event(xs_check_watch(handle_));
     if (!event)
         return std::nullopt;
     return std::string(event.get()[XS_WATCH_PATH]);

@@ -11,8 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "daemon.h"
 #include "unique_fd.h"
@@ -21,7 +21,7 @@ namespace {
 
 using namespace xway;
 
-int fail(const Error &error) {
+int fail(const Error& error) {
     log(error.text());
     return 1;
 }
@@ -38,15 +38,15 @@ Result<UniqueFd> lock_instance() {
     return fd;
 }
 
-void write_process(const UniqueFd &lock) {
+void write_process(const UniqueFd& lock) {
     const std::string text = std::to_string(getpid()) + '\n';
     if (ftruncate(lock.get(), 0) < 0 || pwrite(lock.get(), text.data(), text.size(), 0) < 0)
         log(std::string("cannot write ") + kDaemonLock);
 }
 
 // systemd's protocol is one datagram.
-void notify(const char *message) {
-    const char *path = std::getenv("NOTIFY_SOCKET");
+void notify(const char* message) {
+    const char* path = std::getenv("NOTIFY_SOCKET");
     sockaddr_un address{};
     if (!path || std::strlen(path) >= sizeof(address.sun_path))
         return;
@@ -56,8 +56,7 @@ void notify(const char *message) {
         address.sun_path[0] = '\0';
     const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
     const UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    sendto(fd.get(), message, std::strlen(message), 0, reinterpret_cast<sockaddr *>(&address),
-           size);
+    sendto(fd.get(), message, std::strlen(message), 0, reinterpret_cast<sockaddr*>(&address), size);
 }
 
 // The parent returns the exit status when the child has started or failed; the child gets a
@@ -98,19 +97,19 @@ Fork go_to_background() {
 
 } // namespace
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     std::string policy_file = kPolicyFile;
     bool foreground = false;
     CLI::App app("Gives the guests of this host their xway devices, as the policy says.",
                  "xwayd-xen");
-    app.set_version_flag("-V,--version", std::string("xwayd-xen 1.0"));
+    app.set_version_flag("-V,--version", std::string("xwayd-xen ") + kVersion);
     app.add_flag("-f,--foreground", foreground, "stay in the foreground");
     app.add_option("--policy", policy_file, "policy file")->capture_default_str();
     try {
         app.parse(argc, argv);
-    } catch (const CLI::Success &help) {
+    } catch (const CLI::Success& help) {
         return app.exit(help);
-    } catch (const CLI::ParseError &error) {
+    } catch (const CLI::ParseError& error) {
         log(std::string(error.what()) + "; see 'xwayd-xen --help'");
         return 2;
     }
@@ -122,7 +121,7 @@ int main(int argc, char **argv) {
     if (auto policy = Policy::load(policy_file); !policy)
         return fail(policy.error());
     // The background changes to /.
-    if (char *absolute = realpath(policy_file.c_str(), nullptr)) {
+    if (char* absolute = realpath(policy_file.c_str(), nullptr)) {
         policy_file = absolute;
         std::free(absolute);
     }

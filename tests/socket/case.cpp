@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* case.cpp - the registry of cases, and the names of their variants. */
 #include "case.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * case.h - what a two-sided case is, and the list of all of them.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_accept.cpp - listeners: how connections wait in them and come out of them. */
 #include <fcntl.h>
 #include <netinet/tcp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_bulk.cpp - much of it: bytes, messages, connections, and time. */
 #include <netinet/tcp.h>
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_close.cpp - the last close, with bytes under way, unread, or lingering. */
 #include <poll.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_connect.cpp - opening a connection, in each of the ways there are. */
 #include <fcntl.h>
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_epoll.cpp - epoll: levels, edges, one shot, nesting. */
 #include "epoll.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_epoll_edge.cpp - edge-triggered epoll: no edge may be missing, in either direction. */
 #include <poll.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_flags.cpp - the flags of send and recv. */
 #include <netinet/tcp.h>
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_io.cpp - every call that sends and every call that receives. */
 #include <poll.h>
 #include <sys/uio.h>

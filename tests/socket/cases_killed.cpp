@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_killed.cpp - processes that end, stop or crash in the middle. */
 #include <poll.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_listener.cpp - listeners shared, configured, and closed. */
 #include <netinet/tcp.h>
 #include <poll.h>

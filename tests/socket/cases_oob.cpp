@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_oob.cpp - urgent data: one byte beside the stream, and the mark that it leaves in it. */
 #include <fcntl.h>
 #include <poll.h>

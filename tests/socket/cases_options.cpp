@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_options.cpp - options that must not harm the stream. */
 #include <netinet/tcp.h>
 #include <poll.h>

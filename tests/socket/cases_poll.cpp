@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_poll.cpp - poll and select: what is said to be ready is ready, and the other way round. */
 #include <poll.h>
 #include <sys/select.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_process.cpp - sockets shared, copied, handed over, inherited, and left behind by processes.
  */
 #include <fcntl.h>

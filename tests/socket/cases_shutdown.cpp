@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_shutdown.cpp - ending one direction, or both, and keeping the descriptor. */
 #include <poll.h>
 

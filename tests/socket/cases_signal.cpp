@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_signal.cpp - calls that a signal or a time limit interrupts, and signals that a socket
  * sends. */
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_splice.cpp - bytes that go between a socket, a file and a pipe without passing through the
  * program. */
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_state.cpp - what a socket says about itself. */
 #include <linux/sockios.h>
 #include <netinet/tcp.h>

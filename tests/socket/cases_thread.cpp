@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_thread.cpp - several threads, or processes, on one socket at once. */
 #include <poll.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* cases_uring.cpp - the same socket operations by io_uring. */
 #include <poll.h>
 

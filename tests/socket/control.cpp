@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* control.cpp - lines over the control connection. */
 #include "control.h"
 

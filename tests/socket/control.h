@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * control.h - the line that keeps the two sides of a case in step.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* epoll.h - an epoll descriptor for the cases. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * pattern.h - the bytes that travel: a pseudo-random stream that is a pure function of a seed and a
  * position.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* process.cpp - child processes of the harness and of the cases. */
 #include "process.h"
 

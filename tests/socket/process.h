@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* process.h - child processes of the harness and of the cases. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * runner.cpp - the connecting side: chooses the cases, runs each in its own process, prints a line
  * for each.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* server.h - `xway-socket-cases serve`: the accepting side of every case. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* session.cpp - one run of one case. */
 #include "session.h"
 

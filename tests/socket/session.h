@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * session.h - one run of one case: the two ends of it, and what each reports.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* side.cpp - addresses, connections and waiting, for the cases. */
 #include "side.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * side.h - what a case's function is given: its end of the control line and of the connection under
  * test.

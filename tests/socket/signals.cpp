@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* signals.cpp - signals that interrupt the calls of a case. */
 #include "signals.h"
 

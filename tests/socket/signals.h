@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* signals.h - signals that interrupt the calls of a case. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /* stream.cpp - sending and checking a patterned stream. */
 #include "stream.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * stream.h - one direction of a connection, as its sender and as its receiver: the bytes are those
  * of pattern.h, so each end needs only to know how far it is.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * uring.h - an io_uring for the cases. Without one in the kernel the case is skipped: both sides
  * make theirs before anything else happens, so both find out.

@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * xway-transfer.cpp - many connections at once, both directions of each at full speed, every byte
  * checked.
  *
- * One thread, one epoll. What a connection does is in transfer.h.
+ * One thread, one epoll. What a connection does is in transfer.cpp.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -28,7 +28,7 @@ protected:
         store.write("/local/domain/0/vm", "/vm/" + uuid_of(0)).has_value();
     }
 
-    void create_domain(unsigned id, const std::string &name, std::string uuid = "") {
+    void create_domain(unsigned id, const std::string& name, std::string uuid = "") {
         const std::string path = fmt::format("/local/domain/{}", id);
         store.make(path).has_value();
         store.permit(path, {0, {id}}).has_value();
@@ -37,8 +37,8 @@ protected:
         store.make(path + "/device").has_value();
     }
 
-    void create_vif(unsigned id, unsigned index, const std::string &mac,
-                    const std::string &ip = "") {
+    void create_vif(unsigned id, unsigned index, const std::string& mac,
+                    const std::string& ip = "") {
         const std::string back = fmt::format("/local/domain/0/backend/vif/{}/{}", id, index);
         set(back + "/mac", mac);
         if (!ip.empty())
@@ -52,7 +52,7 @@ protected:
         store.remove(fmt::format("/local/domain/0/backend/vif/{}", id)).has_value();
     }
 
-    Changes add(const std::string &domain) {
+    Changes add(const std::string& domain) {
         auto changes = add_device(store, policy, world, domain);
         EXPECT_TRUE(changes) << changes.error().text();
         return changes ? *changes : Changes();
@@ -64,11 +64,11 @@ protected:
         return changes ? *changes : Changes();
     }
 
-    void set(const std::string &path, const std::string &value) {
+    void set(const std::string& path, const std::string& value) {
         EXPECT_TRUE(store.write(path, value));
     }
 
-    std::string get(const std::string &path) {
+    std::string get(const std::string& path) {
         auto value = store.read(path);
         return *value ? **value : "(none)";
     }
@@ -105,7 +105,7 @@ TEST_F(Directory, adds_a_device_as_the_protocol_says) {
         {be + "/ip", "10.0.0.3 fd00::3"},
         {be + "/allow", ""}};
     std::map<std::string, std::string> found;
-    for (const auto &[path, node] : store.nodes) {
+    for (const auto& [path, node] : store.nodes) {
         if (path.starts_with(fe + '/') || path.starts_with(be + '/'))
             found[path] = node.value;
     }
@@ -114,7 +114,7 @@ TEST_F(Directory, adds_a_device_as_the_protocol_says) {
     const Permissions front{3, {0}}, back{0, {3}}, secret{0, {}};
     EXPECT_EQ(store.nodes[fe].permissions, front);
     EXPECT_EQ(store.nodes[be].permissions, back);
-    for (const auto &[path, value] : found) {
+    for (const auto& [path, value] : found) {
         const bool is_secret =
             path.ends_with("/mac") || path.ends_with("/ip") || path.ends_with("/allow");
         EXPECT_EQ(store.nodes[path].permissions, path.starts_with(fe) ? front
@@ -138,7 +138,7 @@ TEST_F(Directory, a_second_add_is_an_error_and_changes_nothing) {
 TEST_F(Directory, an_unknown_domain_is_an_error_that_names_xl_list) {
     create_domain(3, "web");
     const auto before = store.nodes;
-    for (const char *name : {"db", "4", "", "-3", "3x"}) {
+    for (const char* name : {"db", "4", "", "-3", "3x"}) {
         const auto added = add_device(store, policy, world, name);
         ASSERT_FALSE(added) << name;
         EXPECT_EQ(added.error().remedy, "'xl list' shows those that are there");

@@ -13,13 +13,12 @@ namespace {
 constexpr char kSocket[] =
     "state=ESTABLISHED local=10.0.0.3:40000 remote=10.0.0.4:6379 peer=4 role=client tx=ring rx=tcp "
     "why_tx=none tx_fill=0 tx_size=65536 rx_fill=12 rx_size=65536 tx_ring=1000 tx_tcp=1 "
-    "rx_ring=2000 "
-    "rx_tcp=2 tx_switches=1 rx_switches=3 age_ms=1200 inode=1234 uid=7\n";
+    "rx_ring=2000 rx_tcp=2 tx_switches=1 rx_switches=3 age_ms=1200 inode=1234 uid=7\n";
 
 TEST(FrontProc, reads_the_status) {
-    const auto status =
-        parse_front_status("version=1 domid=3 instance=9f00000000000001 state=connected "
-                           "enable=1 flip_ms=0 ring_kib=64 arena_kib=1024\n");
+    const auto status = parse_front_status(
+        "version=1 domid=3 instance=9f00000000000001 state=connected "
+        "enable=1 flip_ms=0 ring_kib=64 arena_kib=1024\n");
     ASSERT_TRUE(status) << status.error().text();
     EXPECT_EQ(status->domid, 3u);
     EXPECT_EQ(status->state, "connected");
@@ -50,7 +49,7 @@ TEST(FrontProc, reads_sockets) {
     const auto sockets = parse_front_sockets(kSocket);
     ASSERT_TRUE(sockets) << sockets.error().text();
     ASSERT_EQ(sockets->size(), 1u);
-    const Socket &socket = sockets->front();
+    const Socket& socket = sockets->front();
     EXPECT_EQ(socket.local.text(), "10.0.0.3:40000");
     EXPECT_EQ(socket.remote.port, 6379);
     EXPECT_EQ(socket.peer, 4u);
@@ -70,9 +69,22 @@ TEST(FrontProc, reads_addresses_in_brackets_and_sockets_without_peer) {
     EXPECT_FALSE(sockets->front().peer);
 }
 
+TEST(FrontProc, reads_listening_sockets) {
+    const auto sockets = parse_front_sockets(
+        std::string("state=LISTEN local=[::]:6379 remote=0.0.0.0:0 role=listen inode=17\n") +
+        kSocket);
+    ASSERT_TRUE(sockets) << sockets.error().text();
+    ASSERT_EQ(sockets->size(), 2u);
+    EXPECT_EQ(sockets->front().role, "listen");
+    EXPECT_EQ(sockets->front().local.text(), "[::]:6379");
+    EXPECT_EQ(sockets->front().inode, 17u);
+    EXPECT_FALSE(sockets->front().peer);
+    EXPECT_EQ(sockets->back().peer, 4u);
+}
+
 TEST(FrontProc, names_the_line_that_is_wrong) {
     const std::string good = kSocket;
-    for (const auto &[old, wrong] :
+    for (const auto& [old, wrong] :
          {std::pair("remote=10.0.0.4:6379 ", ""), std::pair("tx_fill=0", "tx_fill=x"),
           std::pair("tx_fill=0", "tx_fill=-1"), std::pair("uid=7", "uid="),
           std::pair("local=10.0.0.3:40000", "local=10.0.0.3"),
@@ -93,7 +105,7 @@ TEST(FrontProc, reads_counters_in_their_order) {
     ASSERT_EQ(counters->size(), 3u);
     EXPECT_EQ((*counters)[1].first, "attach");
     EXPECT_EQ((*counters)[1].second, 18446744073709551615u);
-    for (const char *wrong : {"hello", "hello x", "hello 1 2", "hello -1"})
+    for (const char* wrong : {"hello", "hello x", "hello 1 2", "hello -1"})
         EXPECT_FALSE(parse_front_stat(wrong)) << wrong;
 }
 
@@ -144,12 +156,14 @@ TEST(Output, prints_the_same_rows_as_table_and_as_json) {
     Table table({{"id", "ID", true}, {"name", "NAME"}, {"hidden", ""}, {"", "SHOWN"}});
     table.add({3u, "web", {true, ""}, "x"});
     table.add({12u, "", Cell(), "y\n"});
-    EXPECT_EQ(table.text({}), "ID  NAME  SHOWN\n"
-                              " 3  web   x\n"
-                              "12  -     y?\n");
+    EXPECT_EQ(table.text({}),
+              "ID  NAME  SHOWN\n"
+              " 3  web   x\n"
+              "12  -     y?\n");
     EXPECT_EQ(table.text({.header = false}), " 3  web  x\n12  -    y?\n");
-    EXPECT_EQ(table.text({.json = true}), "[{\"id\":3,\"name\":\"web\",\"hidden\":true},"
-                                          "{\"id\":12,\"name\":\"\",\"hidden\":null}]\n");
+    EXPECT_EQ(table.text({.json = true}),
+              "[{\"id\":3,\"name\":\"web\",\"hidden\":true},"
+              "{\"id\":12,\"name\":\"\",\"hidden\":null}]\n");
     EXPECT_EQ(text_of_fields({{"a", 1u}, {"long", "b"}}, {}), "a     1\nlong  b\n");
     EXPECT_EQ(text_of_fields({{"a", 1u}, {"long", "b"}}, {.json = true}),
               "{\"a\":1,\"long\":\"b\"}\n");

@@ -19,7 +19,7 @@ Policy parsed(std::string_view text) {
     return policy ? *policy : Policy();
 }
 
-Identity named(const char *name) {
+Identity named(const char* name) {
     return {name, "00000000-0000-0000-0000-000000000000"};
 }
 
@@ -38,9 +38,10 @@ TEST(Policy, allows_a_pair_in_either_order) {
 }
 
 TEST(Policy, the_first_line_that_fits_decides) {
-    const Policy policy = parsed("deny test-* prod-*\n"
-                                 "allow * *\n"
-                                 "deny a b\n");
+    const Policy policy = parsed(
+        "deny test-* prod-*\n"
+        "allow * *\n"
+        "deny a b\n");
     EXPECT_FALSE(policy.allows(named("test-1"), named("prod-1")));
     EXPECT_FALSE(policy.allows(named("prod-1"), named("test-1")));
     EXPECT_TRUE(policy.allows(named("test-1"), named("test-2")));
@@ -48,9 +49,10 @@ TEST(Policy, the_first_line_that_fits_decides) {
 }
 
 TEST(Policy, knows_shell_patterns) {
-    const Policy policy = parsed("allow web-? db-[12]\n"
-                                 "device [!x]*\n"
-                                 "device odd\\*name\n");
+    const Policy policy = parsed(
+        "allow web-? db-[12]\n"
+        "device [!x]*\n"
+        "device odd\\*name\n");
     EXPECT_TRUE(policy.allows(named("web-1"), named("db-2")));
     EXPECT_FALSE(policy.allows(named("web-10"), named("db-2")));
     EXPECT_FALSE(policy.allows(named("web-1"), named("db-3")));
@@ -67,9 +69,10 @@ TEST(Policy, knows_a_domain_by_its_uuid_in_either_case) {
 }
 
 TEST(Policy, collects_addresses_of_a_domain) {
-    const Policy policy = parsed("ip db 10.0.0.4,fd00:0::4\n"
-                                 "ip db 10.0.0.5\n"
-                                 "ip web 10.0.0.6\n");
+    const Policy policy = parsed(
+        "ip db 10.0.0.4,fd00:0::4\n"
+        "ip db 10.0.0.5\n"
+        "ip web 10.0.0.6\n");
     const auto addresses = policy.addresses(named("db"));
     ASSERT_EQ(addresses.size(), 3u);
     EXPECT_EQ(addresses[0].text(), "10.0.0.4");
@@ -78,12 +81,13 @@ TEST(Policy, collects_addresses_of_a_domain) {
 }
 
 TEST(Policy, skips_comments_blank_lines_and_spaces) {
-    const Policy policy = parsed("# all\n"
-                                 "\n"
-                                 "  \t \n"
-                                 "\tallow  a \t b   # why not\r\n"
-                                 "device a#b\n"
-                                 "device last");
+    const Policy policy = parsed(
+        "# all\n"
+        "\n"
+        "  \t \n"
+        "\tallow  a \t b   # why not\r\n"
+        "device a#b\n"
+        "device last");
     ASSERT_EQ(policy.rules().size(), 3u);
     EXPECT_EQ(policy.rules()[0].line, 4u);
     EXPECT_TRUE(policy.wants_device(named("a#b")));  // '#' within a word is part of it
@@ -91,8 +95,8 @@ TEST(Policy, skips_comments_blank_lines_and_spaces) {
 }
 
 struct Wrong {
-    const char *line;
-    const char *what;
+    const char* line;
+    const char* what;
 };
 
 class WrongLine : public testing::TestWithParam<Wrong> {};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 // agent.cpp - runs commands inside a virtual machine of the lab, for a runner outside.
 //
 //   agent dom0 DEVICE    in dom0: DEVICE is the port that QEMU connects to the runner
@@ -43,23 +44,23 @@ extern "C" {
 
 namespace {
 
-constexpr uint32_t kMagic = 0x42414c58;  // "XLAB"
-constexpr size_t kChunk = 16 * 1024;     // most that one output frame carries
-constexpr size_t kBacklog = 256 * 1024;  // above this, sources of output wait
-constexpr size_t kRing = 64 * 1024;      // each direction of a vchan
-constexpr const char *kGuestPath = "data/xlab";  // in the guest's own part of xenstore
+constexpr uint32_t kMagic = 0x42414c58;         // "XLAB"
+constexpr size_t kChunk = 16 * 1024;            // most that one output frame carries
+constexpr size_t kBacklog = 256 * 1024;         // above this, sources of output wait
+constexpr size_t kRing = 64 * 1024;             // each direction of a vchan
+constexpr const char* kGuestPath = "data/xlab"; // in the guest's own part of xenstore
 
 enum Type : uint16_t {
-    kExec = 1,    // runner -> agent: payload is a shell command
-    kStdin = 2,   // runner -> agent: bytes for it; empty means end of file
-    kSignal = 3,  // runner -> agent: payload is a number, for the command's whole session
-    kAttach = 4,  // runner -> dom0: payload is the domid that is now called `target`
-    kDetach = 5,  // runner -> dom0: forget `target`
+    kExec = 1,   // runner -> agent: payload is a shell command
+    kStdin = 2,  // runner -> agent: bytes for it; empty means end of file
+    kSignal = 3, // runner -> agent: payload is a number, for the command's whole session
+    kAttach = 4, // runner -> dom0: payload is the domid that is now called `target`
+    kDetach = 5, // runner -> dom0: forget `target`
     kStdout = 16,
     kStderr = 17,
-    kExit = 18,  // agent -> runner: payload is the exit status as a number, 128 + signal if killed
-    kUp = 19,    // agent -> runner: `target` answers
-    kDown = 20,  // dom0 -> runner: `target` is gone
+    kExit = 18, // agent -> runner: payload is the exit status as a number, 128 + signal if killed
+    kUp = 19,   // agent -> runner: `target` answers
+    kDown = 20, // dom0 -> runner: `target` is gone
 };
 
 struct Header {
@@ -70,37 +71,33 @@ struct Header {
     uint32_t length;
 };
 
-[[noreturn]] void die(const char *what)
-{
+[[noreturn]] void die(const char* what) {
     fprintf(stderr, "xlab agent: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-// A port carries frames. Bytes to be sent wait in `out_`; whole received frames are taken by next().
+// A port carries frames. Bytes to be sent wait in `out_`; next() takes whole received frames.
 class Port {
 public:
     virtual ~Port() = default;
     virtual int fd() const = 0;
     virtual short events() const = 0;
-    virtual void ready() {}           // fd() is readable, or pending output may now fit
+    virtual void ready() {} // fd() is readable, or pending output may now fit
     virtual bool is_open() const { return true; }
 
     size_t backlog() const { return out_.size() - sent_; }
 
-    void send(const Header &header, const char *payload)
-    {
-        out_.append(reinterpret_cast<const char *>(&header), sizeof header);
+    void send(const Header& header, const char* payload) {
+        out_.append(reinterpret_cast<const char*>(&header), sizeof header);
         out_.append(payload, header.length);
         flush();
     }
 
-    void send(uint16_t target, uint16_t type, uint32_t id, const std::string &payload)
-    {
+    void send(uint16_t target, uint16_t type, uint32_t id, const std::string& payload) {
         send({kMagic, target, type, id, uint32_t(payload.size())}, payload.data());
     }
 
-    bool next(Header &header, std::string &payload)
-    {
+    bool next(Header& header, std::string& payload) {
         if (in_.size() < sizeof header)
             return false;
         memcpy(&header, in_.data(), sizeof header);
@@ -116,8 +113,7 @@ public:
         return true;
     }
 
-    void flush()
-    {
+    void flush() {
         while (sent_ < out_.size()) {
             ssize_t n = write_some(out_.data() + sent_, out_.size() - sent_);
             if (n <= 0)
@@ -128,8 +124,7 @@ public:
             out_.clear(), sent_ = 0;
     }
 
-    void fill()
-    {
+    void fill() {
         char buffer[kChunk];
         ssize_t n;
         while ((n = read_some(buffer, sizeof buffer)) > 0)
@@ -137,8 +132,8 @@ public:
     }
 
 protected:
-    virtual ssize_t write_some(const char *data, size_t size) = 0;
-    virtual ssize_t read_some(char *data, size_t size) = 0;
+    virtual ssize_t write_some(const char* data, size_t size) = 0;
+    virtual ssize_t read_some(char* data, size_t size) = 0;
 
 private:
     std::string in_, out_;
@@ -148,8 +143,8 @@ private:
 // A character device: a virtio port, or a serial line in raw mode.
 class DevicePort final : public Port {
 public:
-    explicit DevicePort(const char *path) : fd_(open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC))
-    {
+    explicit DevicePort(const char* path)
+        : fd_(open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)) {
         if (fd_ < 0)
             die(path);
         termios mode;
@@ -164,8 +159,8 @@ public:
     short events() const override { return short(POLLIN | (backlog() ? POLLOUT : 0)); }
 
 protected:
-    ssize_t write_some(const char *data, size_t size) override { return write(fd_, data, size); }
-    ssize_t read_some(char *data, size_t size) override { return read(fd_, data, size); }
+    ssize_t write_some(const char* data, size_t size) override { return write(fd_, data, size); }
+    ssize_t read_some(char* data, size_t size) override { return read(fd_, data, size); }
 
 private:
     int fd_;
@@ -173,42 +168,38 @@ private:
 
 class VchanPort final : public Port {
 public:
-    explicit VchanPort(libxenvchan *vchan) : vchan_(vchan)
-    {
+    explicit VchanPort(libxenvchan* vchan) : vchan_(vchan) {
         vchan_->blocking = 0;
         vchan_->server_persist = vchan_->is_server;
     }
     ~VchanPort() override { libxenvchan_close(vchan_); }
     int fd() const override { return libxenvchan_fd_for_select(vchan_); }
-    short events() const override { return POLLIN; }  // one event channel tells of data and of room
+    short events() const override { return POLLIN; } // one event channel tells of data and of room
     void ready() override { libxenvchan_wait(vchan_); }
     bool is_open() const override { return libxenvchan_is_open(vchan_) != 0; }
 
 protected:
-    ssize_t write_some(const char *data, size_t size) override
-    {
+    ssize_t write_some(const char* data, size_t size) override {
         return libxenvchan_write(vchan_, data, size);
     }
-    ssize_t read_some(char *data, size_t size) override
-    {
+    ssize_t read_some(char* data, size_t size) override {
         return libxenvchan_read(vchan_, data, size);
     }
 
 private:
-    libxenvchan *vchan_;
+    libxenvchan* vchan_;
 };
 
 struct Command {
     pid_t pid = -1;
     int in = -1, out = -1, err = -1;
-    std::string input;  // not yet accepted by the command
+    std::string input; // not yet accepted by the command
     bool input_ends = false;
 };
 
 class Agent {
 public:
-    Agent(xs_handle *store, bool dom0, const char *device) : store_(store), dom0_(dom0)
-    {
+    Agent(xs_handle* store, bool dom0, const char* device) : store_(store), dom0_(dom0) {
         sigset_t set;
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
@@ -225,8 +216,7 @@ public:
         }
     }
 
-    void run()
-    {
+    void run() {
         for (;;)
             step();
     }
@@ -234,13 +224,12 @@ public:
 private:
     struct Guest {
         unsigned domid;
-        std::unique_ptr<VchanPort> port;  // null until the guest has offered its vchan
+        std::unique_ptr<VchanPort> port; // null until the guest has offered its vchan
     };
 
     // ---- commands of this machine ----
 
-    void exec(uint32_t id, const std::string &line)
-    {
+    void exec(uint32_t id, const std::string& line) {
         int in[2], out[2], err[2];
         if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
             die("pipe");
@@ -263,14 +252,13 @@ private:
         commands_[id] = {pid, in[1], out[0], err[0], {}, false};
     }
 
-    void feed(Command &command)
-    {
+    void feed(Command& command) {
         while (!command.input.empty()) {
             ssize_t n = write(command.in, command.input.data(), command.input.size());
             if (n < 0 && errno == EAGAIN)
                 return;
             if (n < 0)
-                command.input.clear(), command.input_ends = true;  // nobody reads it any more
+                command.input.clear(), command.input_ends = true; // nobody reads it any more
             else
                 command.input.erase(0, size_t(n));
         }
@@ -279,8 +267,7 @@ private:
     }
 
     // Returns whether there may be more to read.
-    bool relay_output(uint32_t id, int &fd, uint16_t type)
-    {
+    bool relay_output(uint32_t id, int& fd, uint16_t type) {
         if (fd < 0)
             return false;
         char buffer[kChunk];
@@ -292,8 +279,7 @@ private:
         return n > 0;
     }
 
-    void reap()
-    {
+    void reap() {
         signalfd_siginfo info;
         while (read(children_, &info, sizeof info) > 0) {
         }
@@ -307,8 +293,7 @@ private:
                 }
     }
 
-    void finish(uint32_t id, Command &command, int status)
-    {
+    void finish(uint32_t id, Command& command, int status) {
         while (relay_output(id, command.out, kStdout)) {
         }
         while (relay_output(id, command.err, kStderr)) {
@@ -320,14 +305,11 @@ private:
         port_->send(0, kExit, id, std::to_string(code));
     }
 
-    void handle(const Header &header, const std::string &payload)
-    {
+    void handle(const Header& header, const std::string& payload) {
         auto command = commands_.find(header.id);
         bool known = command != commands_.end();
         switch (header.type) {
-        case kExec:
-            exec(header.id, payload);
-            break;
+        case kExec: exec(header.id, payload); break;
         case kStdin:
             if (known) {
                 command->second.input += payload;
@@ -344,15 +326,13 @@ private:
 
     // ---- dom0: the guests ----
 
-    void attach(uint16_t target, unsigned domid)
-    {
+    void attach(uint16_t target, unsigned domid) {
         detach(target);
         guests_[target] = {domid, nullptr};
         xs_watch(store_, offer_path(domid).c_str(), std::to_string(target).c_str());
     }
 
-    void detach(uint16_t target)
-    {
+    void detach(uint16_t target) {
         auto it = guests_.find(target);
         if (it == guests_.end())
             return;
@@ -361,53 +341,51 @@ private:
         port_->send(target, kDown, 0, "");
     }
 
-    static std::string guest_path(unsigned domid)
-    {
+    static std::string guest_path(unsigned domid) {
         return "/local/domain/" + std::to_string(domid) + "/" + kGuestPath;
     }
 
     // The node that a server writes last: when it is there, the vchan is whole.
     static std::string offer_path(unsigned domid) { return guest_path(domid) + "/event-channel"; }
 
-    void try_connect(uint16_t target)
-    {
+    void try_connect(uint16_t target) {
         auto it = guests_.find(target);
         if (it == guests_.end() || it->second.port)
             return;
         unsigned domid = it->second.domid;
         unsigned length;
-        char *offered = static_cast<char *>(xs_read(store_, XBT_NULL, offer_path(domid).c_str(), &length));
+        char* offered =
+            static_cast<char*>(xs_read(store_, XBT_NULL, offer_path(domid).c_str(), &length));
         free(offered);
         if (!offered)
             return;
-        libxenvchan *vchan = libxenvchan_client_init(nullptr, int(domid), guest_path(domid).c_str());
+        libxenvchan* vchan =
+            libxenvchan_client_init(nullptr, int(domid), guest_path(domid).c_str());
         if (!vchan) {
-            fprintf(stderr, "xlab agent: vchan of domain %u: %s; will be tried again\n", domid, strerror(errno));
+            fprintf(stderr, "xlab agent: vchan of domain %u: %s; will be tried again\n", domid,
+                    strerror(errno));
             return;
         }
         it->second.port = std::make_unique<VchanPort>(vchan);
         port_->send(target, kUp, 0, "");
     }
 
-    void drop_released()
-    {
+    void drop_released() {
         std::vector<uint16_t> gone;
-        for (auto &[target, guest] : guests_)
+        for (auto& [target, guest] : guests_)
             if (!xs_is_domain_introduced(store_, guest.domid))
                 gone.push_back(target);
         for (uint16_t target : gone)
             detach(target);
     }
 
-    void serve_guest(uint16_t target, Guest &guest)
-    {
+    void serve_guest(uint16_t target, Guest& guest) {
         guest.port->ready();
         serve_guest_output(target, guest);
         guest.port->flush();
     }
 
-    void serve_guest_output(uint16_t target, Guest &guest)
-    {
+    void serve_guest_output(uint16_t target, Guest& guest) {
         if (port_->backlog() > kBacklog)
             return;
         guest.port->fill();
@@ -419,8 +397,7 @@ private:
         }
     }
 
-    void route(const Header &header, const std::string &payload)
-    {
+    void route(const Header& header, const std::string& payload) {
         if (header.type == kAttach)
             return attach(header.target, unsigned(atoi(payload.c_str())));
         if (header.type == kDetach)
@@ -429,7 +406,7 @@ private:
             return handle(header, payload);
         auto it = guests_.find(header.target);
         if (it == guests_.end() || !it->second.port)
-            return;  // the runner has been, or will be, told kDown
+            return; // the runner has been, or will be, told kDown
         Header inner = header;
         inner.target = 0;
         it->second.port->send(inner, payload.data());
@@ -437,20 +414,19 @@ private:
 
     // ---- guest: the vchan ----
 
-    void offer_vchan()
-    {
-        // After a restore the old vchan is let go unclosed: Linux (6.1 at least) runs into a BUG when an
-        // event channel or a grant of user space is closed that the restore has already made void.
+    void offer_vchan() {
+        // After a restore the old vchan is let go unclosed: Linux (6.1 at least) runs into a BUG
+        // when an event channel or a grant of user space is closed that the restore has already
+        // made void.
         (void)port_.release();
-        libxenvchan *vchan = libxenvchan_server_init(nullptr, 0, kGuestPath, kRing, kRing);
+        libxenvchan* vchan = libxenvchan_server_init(nullptr, 0, kGuestPath, kRing, kRing);
         if (!vchan)
             die("vchan");
         port_ = std::make_unique<VchanPort>(vchan);
     }
 
-    void watch_fired()
-    {
-        while (char **event = xs_check_watch(store_)) {
+    void watch_fired() {
+        while (char** event = xs_check_watch(store_)) {
             std::string token = event[XS_WATCH_TOKEN];
             free(event);
             if (token == "release") {
@@ -458,7 +434,7 @@ private:
             } else if (token == "self") {
                 unsigned length;
                 std::string path = std::string(kGuestPath) + "/event-channel";
-                void *mine = xs_read(store_, XBT_NULL, path.c_str(), &length);
+                void* mine = xs_read(store_, XBT_NULL, path.c_str(), &length);
                 free(mine);
                 if (!mine)
                     offer_vchan();
@@ -470,18 +446,17 @@ private:
 
     // ---- the loop ----
 
-    void step()
-    {
+    void step() {
         std::vector<pollfd> fds{{children_, POLLIN, 0},
                                 {xs_fileno(store_), POLLIN, 0},
                                 {port_->fd(), port_->events(), 0}};
         bool room = port_->backlog() <= kBacklog;
-        for (auto &[target, guest] : guests_)
+        for (auto& [target, guest] : guests_)
             if (guest.port)
                 fds.push_back({guest.port->fd(), POLLIN, 0});
-        for (auto &[id, command] : commands_) {
+        for (auto& [id, command] : commands_) {
             if (room) {
-                fds.push_back({command.out, POLLIN, 0});  // poll() passes over negative ones
+                fds.push_back({command.out, POLLIN, 0}); // poll() passes over negative ones
                 fds.push_back({command.err, POLLIN, 0});
             }
             if (!command.input.empty())
@@ -490,7 +465,7 @@ private:
         if (poll(fds.data(), fds.size(), 1000) < 0 && errno != EINTR)
             die("poll");
 
-        // Everything is non-blocking: trying all is simpler than mapping results back, and as quick.
+        // Nothing here blocks: trying all is simpler than mapping results back, and as quick.
         if (fds[2].revents & POLLIN)
             port_->ready();
         port_->flush();
@@ -500,15 +475,15 @@ private:
         while (port_->next(header, payload))
             route(header, payload);
         for (size_t i = 3; i < fds.size(); ++i)
-            for (auto &[target, guest] : guests_)
+            for (auto& [target, guest] : guests_)
                 if (guest.port && guest.port->fd() == fds[i].fd && fds[i].revents)
                     serve_guest(target, guest);
-        for (auto &[target, guest] : guests_)
+        for (auto& [target, guest] : guests_)
             if (guest.port)
                 serve_guest_output(target, guest);
-            else
-                try_connect(target);  // the watch is only quicker: a first attempt may have been too early
-        for (auto &[id, command] : commands_) {
+            else // the watch is only quicker: a first attempt may have been too early
+                try_connect(target);
+        for (auto& [id, command] : commands_) {
             feed(command);
             if (port_->backlog() <= kBacklog) {
                 relay_output(id, command.out, kStdout);
@@ -521,7 +496,7 @@ private:
             watch_fired();
     }
 
-    xs_handle *store_;
+    xs_handle* store_;
     bool dom0_;
     int children_ = -1;
     std::unique_ptr<Port> port_;
@@ -529,16 +504,15 @@ private:
     std::map<uint32_t, Command> commands_;
 };
 
-}  // namespace
+} // namespace
 
-int main(int argc, char **argv)
-{
+int main(int argc, char** argv) {
     if (argc < 2) {
         fprintf(stderr, "usage: agent dom0 DEVICE | agent guest\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
-    xs_handle *store = xs_open(0);
+    xs_handle* store = xs_open(0);
     if (!store)
         die("xenstore");
     bool dom0 = strcmp(argv[1], "dom0") == 0;

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
 """selftest.py - the lab tried by itself: commands at once, files, a guest destroyed and made again, save and restore.
 
     selftest.py [pv | pvh]

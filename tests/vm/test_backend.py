@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
 """test_backend.py - dom0's broker against frontends that are played by hand, tame and hostile.
 
     tests/vm/test_backend.py [--guest pvh]

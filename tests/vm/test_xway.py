@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
 """test_xway.py - xway in a real Xen host: guests, modules, unmodified programs.
 
     tests/vm/test_xway.py [--guest pv|pvh] [--only GLOB,...] [--quick] [--all]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """xway_lab.py - a Lab with xway in it: its modules, its tools, a policy, and devices for the guests.
 
     with XwayLab(out, kind="pv") as lab:

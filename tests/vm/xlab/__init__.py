@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """xlab - a real Xen host with guests on any Linux machine, by emulation alone. See ../README.md."""
 
 from .image import LabError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """health.py - what a run must leave behind: nothing in the kernel logs, no grant and no event channel in use.
 
 Xen itself is asked (xl debug-keys g and e): a module that leaks cannot talk itself out of it. Xen lists the

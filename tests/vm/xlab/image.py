@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """image.py - the initial ramdisks of dom0 and of the guests, made from the files of this machine.
 
 An image is a list of entries (path -> file, text, link or device), written as one uncompressed cpio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """kmod.py - kernel modules from their sources, for the kernel that will load them.
 
 They are built in a tree of links of their own, a tree a kernel: what somebody has built beside the sources for

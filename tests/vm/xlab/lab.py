@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """lab.py - the lab: QEMU -> Xen -> dom0 -> guests, and commands run in each of them.
 
     with Lab("build/vm/mine", [Guest("a"), Guest("b", type="pvh")]) as lab:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """qemu.py - the emulated machine: its command line, its process, and the lock that allows only one."""
 
 import contextlib

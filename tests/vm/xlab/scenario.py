@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """scenario.py - a run written down: guests, steps, and a verdict which is written last.
 
 A scenario is a TOML (or JSON) file; README.md explains its words. Steps run in order, all others may be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """wire.py - the runner's end of the agents' protocol (see agent.cpp): commands, their output, their end."""
 
 import socket
