@@ -27,8 +27,9 @@ static const char * const xway_why_names[] = {
 static int xway_proc_status(struct seq_file *seq, void *unused)
 {
 	xway_device_status(seq);
-	seq_printf(seq, " enable=%d flip_ms=%u ring_kib=%u arena_kib=%u\n", xway_param_enable,
-		   xway_param_flip_ms, xway_param_ring_kib, xway_param_arena_kib);
+	seq_printf(seq, " enable=%d flip_ms=%u ring_kib=%u arena_kib=%u spin_us=%u\n",
+		   xway_param_enable, xway_param_flip_ms, xway_param_ring_kib,
+		   xway_param_arena_kib, xway_param_spin_us);
 	return 0;
 }
 

@@ -65,5 +65,5 @@ TEST(Spin, the_cost_of_a_wake_up_follows_slowly_and_a_lost_processor_does_not_co
     EXPECT_NEAR(spin.wake_ns, XWAY_SPIN_WAKE_MAX, XWAY_SPIN_WAKE_MAX / 100);
 }
 
-}  // namespace
-}  // namespace xway
+} // namespace
+} // namespace xway
