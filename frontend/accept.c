@@ -146,16 +146,17 @@ static int xway_accept_wait(struct socket *sock, const struct xway_overlay *over
 	return err;
 }
 
-int xway_accept(struct socket *sock, struct socket *newsock, int flags, bool kern)
+int xway_accept(struct socket *sock, struct socket *newsock, XWAY_ACCEPT_PARAMS)
 {
 	int idx = srcu_read_lock(&xway_srcu);
 	const struct xway_overlay *overlay = xway_sock_family(sock->sk);
-	long timeo = sock_rcvtimeo(sock->sk, flags & O_NONBLOCK);
+	bool nonblock = XWAY_ACCEPT_FLAGS & O_NONBLOCK;
+	long timeo = sock_rcvtimeo(sock->sk, nonblock);
 	int err;
 
 	for (;;) {
-		err = overlay->base_ops->accept(sock, newsock, flags | O_NONBLOCK, kern);
-		if (err != -EAGAIN || flags & O_NONBLOCK)
+		err = xway_accept_now(overlay->base_ops, sock, newsock, XWAY_ACCEPT_ARGS);
+		if (err != -EAGAIN || nonblock)
 			break;
 		err = xway_accept_wait(sock, overlay, &timeo);
 		if (err)

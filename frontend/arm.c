@@ -31,7 +31,7 @@ static void xway_arm_client(struct sock *sk)
 	if (!overlay || !sk->sk_socket || sk->sk_socket->ops != overlay->base_ops ||
 	    !xway_peers_any() || xway_remote_is_loopback(sk) || READ_ONCE(xway_leaving) ||
 	    !READ_ONCE(xway_param_enable) || tcp_sk(sk)->fastopen_req ||
-	    inet_sk(sk)->defer_connect)
+	    xway_defers_connect(sk))
 		return;
 	conn = xway_conn_new(sk, overlay, XWAY_ROLE_CLIENT, GFP_ATOMIC);
 	if (conn)

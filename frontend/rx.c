@@ -329,9 +329,36 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 }
 
 /*
- * MSG_PEEK: the same walk on a copy of the state. It ends at the second stretch of TCP, which TCP
- * cannot show without the first being taken.
+ * Show what TCP holds from @seq on, which lies behind ring bytes: TCP itself would begin at its next
+ * byte. Bytes shown, or an error.
  */
+static int xway_rx_peek_tcp(struct sock *sk, struct msghdr *msg, u32 seq, u32 want, int flags)
+{
+	struct sk_buff *skb;
+	u32 done = 0, at, n;
+	int err = 0;
+
+	lock_sock(sk);
+	skb_queue_walk(&sk->sk_receive_queue, skb) {
+		at = seq + done - TCP_SKB_CB(skb)->seq;
+		if (TCP_SKB_CB(skb)->tcp_flags & TCPHDR_SYN)
+			at--;
+		if (at >= skb->len)
+			continue;
+		n = min(want - done, skb->len - at);
+		if (!(flags & MSG_TRUNC))
+			err = skb_copy_datagram_msg(skb, at, msg, n);
+		if (err)
+			break;
+		done += n;
+		if (done == want)
+			break;
+	}
+	release_sock(sk);
+	return done ? done : err;
+}
+
+/* MSG_PEEK: the same walk on a copy of the state. */
 static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want,
 			int flags)
 {
@@ -354,8 +381,9 @@ static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *
 			n = xway_rx_copy(conn, &rx, msg, step.len, flags);
 			if (n > 0)
 				xway_rx_took(&rx, n);
-		} else if (step.op == XWAY_RX_TCP && !done) {
-			n = xway_rx_tcp(conn, sk, msg, step.len, flags);
+		} else if (step.op == XWAY_RX_TCP) {
+			n = done ? xway_rx_peek_tcp(sk, msg, seq, step.len, flags) :
+				   xway_rx_tcp(conn, sk, msg, step.len, flags);
 			if (n > 0)
 				seq += n;
 		} else {

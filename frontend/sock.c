@@ -14,7 +14,6 @@
 #include <linux/splice.h>
 #include <asm/ioctls.h>
 
-#include "compat.h"
 
 #define XWAY_LEAVE_MS	5000	/* what a program has to read the rest of what we keep for it */
 

@@ -22,6 +22,7 @@
 
 #include <net/tcp.h>
 
+#include "compat.h"
 #include "conn.h"
 
 struct xway_overlay {
@@ -64,7 +65,7 @@ int xway_arm_init(void);
 void xway_arm_exit(void);
 
 /* accept.c: listeners */
-int xway_accept(struct socket *sock, struct socket *newsock, int flags, bool kern);
+int xway_accept(struct socket *sock, struct socket *newsock, XWAY_ACCEPT_PARAMS);
 void xway_listener_add(struct sock *sk);	/* @sk is locked */
 void xway_listener_del(struct sock *sk);	/* @sk is locked */
 void xway_listeners_exit(void);
