@@ -269,6 +269,8 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 		rcu_read_lock();	/* the struct socket may go meanwhile */
 		if (xway_rx_readable(conn, sk))
 			sk->sk_data_ready(sk);
+		else if (READ_ONCE(sk->sk_rcvlowat) > 1 && xway_rx_ring_unread(conn))
+			xway_rx_watch_lowat(conn);	/* TCP bytes that lie before are on their way */
 		/* Wakes only who waits, and only if there is room. */
 		sk->sk_write_space(sk);
 		rcu_read_unlock();

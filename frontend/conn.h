@@ -44,6 +44,9 @@ enum {
 	XWAY_CONN_ORPHAN,	/* the socket is gone */
 	XWAY_CONN_CLOSE_SENT,	/* we have sent CLOSE for the present attachment */
 	XWAY_CONN_HELLO_SENT,	/* a HELLO waits for its answer */
+	XWAY_CONN_SETTLED,	/* quiesced: nothing of the present attachment is in a ring */
+	XWAY_CONN_WANTED,	/* xway_wq has found a mutex taken: calls let it through */
+	XWAY_CONN_LOST,		/* ring bytes are lost: what TCP holds behind them is never shown */
 };
 
 /* A 4-tuple as HELLO carries it, with both initial sequence numbers. */
@@ -167,6 +170,15 @@ static inline void xway_slot_set_flag(struct xway_conn *conn, u32 flag)
 	xway_store_release(&conn->slot->flags, conn->slot->flags | flag);
 }
 void xway_conn_work(struct work_struct *work);
+/* Between two pieces of work: let xway_wq through, if it wants to. @mutex is let go meanwhile. */
+void __xway_conn_yield(struct xway_conn *conn, struct mutex *mutex);
+static inline void xway_conn_yield(struct xway_conn *conn, struct mutex *mutex)
+{
+	if (unlikely(test_bit(XWAY_CONN_WANTED, &conn->flags)))
+		__xway_conn_yield(conn, mutex);
+}
+/* Reset the connection of @sk, a reference to which the caller has. Not under lock_sock. */
+void xway_conn_reset(struct xway_conn *conn, struct sock *sk);
 /* Have the slow part of closing done on xway_wq. The caller has a reference, and keeps it. */
 void xway_conn_queue(struct xway_conn *conn);
 
@@ -214,6 +226,7 @@ u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk);
 /* For poll: is there as much as SO_RCVLOWAT asks? If not, have it told when there is. */
 bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk);
 void xway_rx_lowat(struct timer_list *timer);
+void xway_rx_watch_lowat(struct xway_conn *conn);
 /* The next byte is the urgent one: a receive that has something ends here. */
 bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk);
 /* Ring bytes alone, whatever rail the receiver is on. */

@@ -13,16 +13,29 @@
 
 /*
  * Both mutexes, if no program is inside with one of them. It may be for long: pages of a dead file
- * system are faulted in under them. What xway_wq has to do for others does not wait for that.
+ * system are faulted in under them. What xway_wq has to do for others does not wait for that, but
+ * asks those who merely come and go to make room.
  */
 static bool xway_conn_trylock(struct xway_conn *conn)
 {
-	if (!mutex_trylock(&conn->tx_mutex))
-		return false;
-	if (mutex_trylock(&conn->rx_mutex))
-		return true;
-	mutex_unlock(&conn->tx_mutex);
+	if (mutex_trylock(&conn->tx_mutex)) {
+		if (mutex_trylock(&conn->rx_mutex)) {
+			if (test_bit(XWAY_CONN_WANTED, &conn->flags))
+				clear_and_wake_up_bit(XWAY_CONN_WANTED, &conn->flags);
+			return true;
+		}
+		mutex_unlock(&conn->tx_mutex);
+	}
+	set_bit(XWAY_CONN_WANTED, &conn->flags);
 	return false;
+}
+
+void __xway_conn_yield(struct xway_conn *conn, struct mutex *mutex)
+{
+	mutex_unlock(mutex);
+	/* Bounded: another program may hold the other mutex for ever. */
+	wait_on_bit_timeout(&conn->flags, XWAY_CONN_WANTED, TASK_UNINTERRUPTIBLE, XWAY_LOOK);
+	mutex_lock(mutex);
 }
 
 static void xway_conn_unlock(struct xway_conn *conn)
@@ -40,6 +53,7 @@ static void xway_conn_unattach(struct xway_conn *conn)
 	xway_tx_free_rings(conn, true);
 	spin_lock_bh(&conn->lock);
 	smp_store_release(&conn->attached, false);
+	clear_bit(XWAY_CONN_SETTLED, &conn->flags);
 	conn->peer_slot = NULL;
 	/* As new for the next attachment; a private copy needs its place in it until it is taken. */
 	memset(&conn->tx, 0, sizeof(conn->tx));
@@ -74,20 +88,34 @@ static void xway_conn_close_slot(struct xway_conn *conn)
 		xway_slot_give(conn);
 }
 
+void xway_conn_reset(struct xway_conn *conn, struct sock *sk)
+{
+	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
+		tcp_abort(sk, ECONNRESET);
+		xway_stat_inc(conns_reset);
+	}
+	if (!test_bit(XWAY_CONN_LOST, &conn->flags))
+		return;		/* what has arrived may be read, as after TCP's own reset */
+	lock_sock(sk);
+	__skb_queue_purge(&sk->sk_receive_queue);
+	WRITE_ONCE(tcp_sk(sk)->copied_seq, tcp_sk(sk)->rcv_nxt);
+	release_sock(sk);
+}
+
 static void xway_conn_abort(struct xway_conn *conn)
 {
 	struct sock *sk = xway_conn_sock(conn);
 
 	if (!sk)
 		return;
-	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
-		tcp_abort(sk, ECONNRESET);
-		xway_stat_inc(conns_reset);
-	}
+	xway_conn_reset(conn, sk);
 	sock_put(sk);
 }
 
-/* Both mutexes held, socket gone: done once the peer has taken, or will never take, our bytes. */
+/*
+ * Both mutexes held, socket gone: done once the peer has taken our bytes, or will never take them,
+ * because its socket is gone as well.
+ */
 static void xway_conn_drain(struct xway_conn *conn)
 {
 	if (!conn->attached) {
@@ -96,8 +124,11 @@ static void xway_conn_drain(struct xway_conn *conn)
 		return;
 	}
 	xway_tx_leave_ring(conn);
-	xway_slot_set_flag(conn, XWAY_SLOT_TCP_ONLY);
-	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) || !xway_tx_unread(conn)) {
+	xway_slot_set_flag(conn, XWAY_SLOT_TCP_ONLY | XWAY_SLOT_GONE);
+	/* Pairs with the same barrier there: of two that close at once, one sees the other's flag. */
+	xway_mb();
+	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) ||
+	    xway_load(&conn->peer_slot->flags) & XWAY_SLOT_GONE || !xway_tx_unread(conn)) {
 		xway_conn_close_slot(conn);
 		return;
 	}
@@ -119,7 +150,11 @@ static void xway_conn_finish(struct xway_conn *conn)
 	} else if (conn->attached && test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags)) {
 		/* TCP answers data for a closed socket with a reset; so do we. */
 		xway_tx_leave_ring(conn);
-		reset = xway_tx_unread(conn) || xway_rx_privatise(conn);
+		reset = xway_tx_unread(conn);
+		if (xway_rx_privatise(conn)) {
+			set_bit(XWAY_CONN_LOST, &conn->flags);
+			reset = true;
+		}
 		set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
 		xway_conn_why(conn, XWAY_WHY_PEER_CLOSED);
 		xway_conn_close_slot(conn);
@@ -227,15 +262,17 @@ static struct xway_conn *xway_slot_next(struct xway_link *link, unsigned int *i)
 	return conn;
 }
 
-/* Is every byte of both directions where TCP, or our own memory, accounts for it? */
-static bool xway_conn_settled(struct xway_conn *conn)
+/* Attached: has the peer followed us to TCP? */
+static bool xway_conn_tx_settled(struct xway_conn *conn)
+{
+	return xway_tx_refresh(conn) && xway_tx_settled(&conn->tx);
+}
+
+/* Attached: is every byte of the peer's where TCP, or our own memory, accounts for it? */
+static bool xway_conn_rx_settled(struct xway_conn *conn)
 {
 	struct xway_view view;
 
-	if (!conn->attached)
-		return true;
-	if (!xway_tx_refresh(conn) || !xway_tx_settled(&conn->tx))
-		return false;
 	if (conn->private || test_bit(XWAY_CONN_ORPHAN, &conn->flags))
 		return true;
 	xway_view_read(&view, conn->peer_slot);
@@ -254,7 +291,10 @@ static bool xway_conn_quiesce(struct xway_conn *conn)
 	if (!(xway_load_acquire(&conn->peer_slot->flags) & XWAY_SLOT_LEFT))
 		return false;
 	xway_rx_privatise(conn);
-	return xway_conn_settled(conn);
+	if (!xway_conn_tx_settled(conn) || !xway_conn_rx_settled(conn))
+		return false;
+	set_bit(XWAY_CONN_SETTLED, &conn->flags);
+	return true;
 }
 
 bool xway_conns_quiesce(struct xway_link *link)
@@ -264,7 +304,9 @@ bool xway_conns_quiesce(struct xway_link *link)
 	unsigned int i = 0;
 
 	while ((conn = xway_slot_next(link, &i))) {
-		if (xway_conn_trylock(conn)) {
+		if (test_bit(XWAY_CONN_SETTLED, &conn->flags)) {
+			/* it stays so */
+		} else if (xway_conn_trylock(conn)) {
 			settled &= xway_conn_quiesce(conn);
 			xway_conn_unlock(conn);
 			xway_conn_wake(conn);
@@ -280,10 +322,18 @@ bool xway_conns_quiesce(struct xway_link *link)
 /* Both mutexes held, and let go. */
 static void xway_conn_detach(struct xway_conn *conn)
 {
-	bool lost = !xway_conn_settled(conn);
+	bool lost = false;
 
-	if (conn->attached)
+	if (conn->attached) {
+		/* The peer may have said nothing, and yet have left its ring. */
+		xway_rx_privatise(conn);
+		lost = !xway_conn_tx_settled(conn);
+		if (!xway_conn_rx_settled(conn)) {
+			set_bit(XWAY_CONN_LOST, &conn->flags);
+			lost = true;
+		}
 		xway_conn_unattach(conn);
+	}
 	xway_slot_give(conn);
 	if (lost)
 		set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);

@@ -458,7 +458,10 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 		err = xway_link_map(link, &offer);
 		if (err) {
 			xway_link_stop(link);
-			xway_link_retry_in(link, XWAY_LINK_RETRY_MS);
+			/* A header that lies will not mend; policy may, and memory surely. */
+			link->liar |= err == -EPROTO;
+			xway_link_retry_in(link, err == -ENOMEM ? XWAY_LINK_RETRY_MS :
+					   XWAY_LINK_CLUNG_MS);
 		}
 	} else if (link && link->state > XWAY_LINK_OFFERED && !valid) {
 		xway_link_stop(link);

@@ -42,7 +42,7 @@ enum xway_link_state {
 #define XWAY_LINK_QUIET_MS	3000	/* F-5: how long a peer may take to answer QUIESCE */
 #define XWAY_LINK_CLUNG_MS	60000	/* a peer that keeps our pages mapped gets no others so soon */
 #define XWAY_LINK_STEP_MS	5	/* between two looks while quiescing */
-#define XWAY_LINK_RETRY_MS	1000	/* after a set-up that failed here, for want of memory say */
+#define XWAY_LINK_RETRY_MS	5000	/* after a set-up that failed here for want of memory */
 
 /* One of our slots. */
 struct xway_link_slot {

@@ -64,6 +64,8 @@ static u32 __xway_rx_count(struct xway_conn *conn, const struct sock *sk, bool r
 	u32 seq, end, total = 0;
 	unsigned int turn;
 
+	if (test_bit(XWAY_CONN_LOST, &conn->flags))
+		return 0;
 	xway_rx_tcp_span(sk, &seq, &end);
 	xway_rx_view(conn, &view);
 	for (turn = 0; turn < 2 * XWAY_MARKS; turn++) {
@@ -133,9 +135,9 @@ static bool xway_rx_watched(const struct sock *sk)
 
 /*
  * TCP announces its own bytes once they alone reach SO_RCVLOWAT: it knows of none in a ring. While
- * there is something, but not enough, look again every so often.
+ * there is something, on whichever rail, but not enough to read, look again every so often.
  */
-static void xway_rx_watch_lowat(struct xway_conn *conn)
+void xway_rx_watch_lowat(struct xway_conn *conn)
 {
 	spin_lock_bh(&conn->lock);
 	if (conn->sk && !timer_pending(&conn->lowat))
@@ -152,7 +154,7 @@ bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk)
 		xway_rx_arm(conn);
 		n = xway_rx_readable(conn, sk);
 	}
-	if (n && n < target)
+	if (n < target && target > 1 && (n || xway_rx_ring_unread(conn)))
 		xway_rx_watch_lowat(conn);
 	return n >= target;
 }
@@ -277,8 +279,8 @@ static int xway_rx_bad(struct xway_conn *conn, struct sock *sk)
 {
 	if (conn->attached && !conn->private && xway_rx_rail(&conn->rx) == XWAY_RAIL_RING)
 		xway_link_violation(conn->link, "it published an impossible position");
-	tcp_abort(sk, ECONNRESET);
-	xway_stat_inc(conns_reset);
+	set_bit(XWAY_CONN_LOST, &conn->flags);
+	xway_conn_reset(conn, sk);
 	return sock_error(sk);
 }
 
@@ -293,6 +295,8 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 	u32 seq, end, old;
 	int n;
 
+	if (test_bit(XWAY_CONN_LOST, &conn->flags))
+		return 0;	/* the reset is on its way */
 	xway_rx_drop_private(conn);
 	rx = conn->rx;
 	old = rx.cons;
@@ -334,15 +338,20 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
  */
 static int xway_rx_peek_tcp(struct sock *sk, struct msghdr *msg, u32 seq, u32 want, int flags)
 {
+	const struct tcp_sock *tp = tcp_sk(sk);
 	struct sk_buff *skb;
 	u32 done = 0, at, n;
 	int err = 0;
 
 	lock_sock(sk);
+	if (tp->urg_data)	/* a read ends before the urgent byte */
+		want = min(want, tp->urg_seq - seq);
 	skb_queue_walk(&sk->sk_receive_queue, skb) {
 		at = seq + done - TCP_SKB_CB(skb)->seq;
 		if (TCP_SKB_CB(skb)->tcp_flags & TCPHDR_SYN)
 			at--;
+		if (done == want)
+			break;
 		if (at >= skb->len)
 			continue;
 		n = min(want - done, skb->len - at);
@@ -351,8 +360,6 @@ static int xway_rx_peek_tcp(struct sock *sk, struct msghdr *msg, u32 seq, u32 wa
 		if (err)
 			break;
 		done += n;
-		if (done == want)
-			break;
 	}
 	release_sock(sk);
 	return done ? done : err;
@@ -370,6 +377,8 @@ static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *
 	u32 seq, end;
 	int n;
 
+	if (test_bit(XWAY_CONN_LOST, &conn->flags))
+		return 0;
 	xway_rx_tcp_span(sk, &seq, &end);
 	xway_rx_view(conn, &view);
 	for (turn = 0; turn < 2 * XWAY_MARKS && done < want; turn++) {
@@ -432,7 +441,7 @@ static bool xway_rx_ended(struct sock *sk, int *err)
 static bool xway_rx_spin(struct xway_conn *conn, struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
-	u32 seen = conn->rx_seen;
+	u32 seen = conn->rx_seen, tcp_seen = READ_ONCE(tp->rcv_nxt);
 	bool hit = false;
 	int unused;
 	u64 begin, limit;
@@ -445,7 +454,7 @@ static bool xway_rx_spin(struct xway_conn *conn, struct sock *sk)
 	begin = local_clock();
 	do {
 		hit = xway_load_acquire(&conn->peer_slot->prod) != seen ||
-		      READ_ONCE(tp->rcv_nxt) != READ_ONCE(tp->copied_seq) ||
+		      READ_ONCE(tp->rcv_nxt) != tcp_seen ||
 		      xway_rx_ended(sk, &unused);
 		if (hit || need_resched() || signal_pending(current))
 			break;
@@ -483,8 +492,11 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 		return sock_intr_errno(*timeo);
 	if (xway_sock_must_restart(sk, partial))
 		return xway_sock_restart();
-	if (!have && xway_rx_spin(conn, sk))
+	/* Once until there is progress: a peer must not keep us awake with news of nothing. */
+	if (!have && !*retried && xway_rx_spin(conn, sk)) {
+		*retried = true;
 		return 0;
+	}
 
 	add_wait_queue(sk_sleep(sk), &wait);
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
@@ -548,6 +560,7 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 
 	mutex_lock(&conn->rx_mutex);
 	for (;;) {
+		xway_conn_yield(conn, &conn->rx_mutex);
 		/* Before the rails are looked at, so that what was sent before the end is seen. */
 		ended = xway_rx_ended(sk, &end_err);
 		smp_rmb();

@@ -475,16 +475,23 @@ static void xway_sock_give_back(struct sock *sk)
 	struct xway_conn *conn;
 	bool lost;
 
+	conn = xway_conn_of(sk);
+	if (conn) {
+		/* Neither has been read, and nobody would read it any more. */
+		lost = conn->private || READ_ONCE(conn->attached);
+		if (lost) {
+			set_bit(XWAY_CONN_LOST, &conn->flags);
+			xway_conn_reset(conn, sk);
+		}
+		xway_conn_put(conn);
+	}
 	lock_sock(sk);
 	conn = xway_sock_disarm(sk);
 	release_sock(sk);
 	if (conn) {
-		lost = conn->private;
 		xway_conn_wake(conn);
 		xway_conn_orphan(conn, false);
 		xway_conn_put(conn);
-		if (lost)
-			tcp_abort(sk, ECONNRESET);
 	}
 	sock_put(sk);
 }

@@ -310,7 +310,10 @@ int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 
 	mutex_lock(&conn->tx_mutex);
 	for (;;) {
-		bool ring = xway_tx_choose(conn, sk);
+		bool ring;
+
+		xway_conn_yield(conn, &conn->tx_mutex);
+		ring = xway_tx_choose(conn, sk);
 
 		if (!ring)
 			n = done && !xway_tx_may_send(sk) ?

@@ -44,6 +44,7 @@
 /* struct xway_slot.flags. */
 #define XWAY_SLOT_TCP_ONLY	1u	/* send to me by TCP from now on */
 #define XWAY_SLOT_LEFT		2u	/* I send to you by TCP until this attachment ends */
+#define XWAY_SLOT_GONE		4u	/* my socket is closed: nobody reads what you send */
 
 /*
  * Page 0 of a region. refs[i] grants page i + 1. Pages 1 .. ctl_pages hold the control queue, the

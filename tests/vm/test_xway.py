@@ -74,8 +74,12 @@ class Tests:
 
     def gone_from_rings(self, name="a"):
         """No slot and no ring page of any link is in use any more: nothing leaks while loaded."""
-        self.lab.wait_until(name, "! grep -qvE 'link=(none|down)|arena_used=0 .*slots_used=0 ' "
-                                  "/proc/xway_front/peers", timeout=20)
+        try:
+            self.lab.wait_until(name, "! grep -qvE 'link=(none|down)|arena_used=0 .*slots_used=0 ' "
+                                      "/proc/xway_front/peers", timeout=20)
+        except LabError as error:
+            left = [self.lab.run(who, "cat /proc/xway_front/peers /proc/xway_front/sockets").stdout for who in ("a", "b")]
+            raise Failed("slots or pages stay in use\n" + "\n".join(left)) from error
 
     # ---- tests, in order ----
 
