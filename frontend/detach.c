@@ -33,8 +33,9 @@ static bool xway_conn_trylock(struct xway_conn *conn)
 void __xway_conn_yield(struct xway_conn *conn, struct mutex *mutex)
 {
 	mutex_unlock(mutex);
-	/* Bounded: another program may hold the other mutex for ever. */
-	wait_on_bit_timeout(&conn->flags, XWAY_CONN_WANTED, TASK_UNINTERRUPTIBLE, XWAY_LOOK);
+	/* Another program may hold the other mutex for ever; and who wanted us may be gone. */
+	if (wait_on_bit_timeout(&conn->flags, XWAY_CONN_WANTED, TASK_UNINTERRUPTIBLE, XWAY_LOOK))
+		clear_bit(XWAY_CONN_WANTED, &conn->flags);
 	mutex_lock(mutex);
 }
 
