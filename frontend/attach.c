@@ -256,8 +256,8 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 
 	if (!conn)
 		return;
-	sk = xway_conn_sock(conn);
 	spin_lock_bh(&conn->lock);
+	sk = __xway_conn_sock(conn);
 	if (conn->attached)
 		asked = xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY;
 	spin_unlock_bh(&conn->lock);

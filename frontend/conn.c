@@ -89,23 +89,26 @@ void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg)
 	spin_unlock_bh(&xway_conns_lock);
 }
 
-static bool xway_conns_none(void)
+bool xway_conns_any(void)
 {
-	bool none;
-
-	spin_lock_bh(&xway_conns_lock);
-	none = list_empty(&xway_conns);
-	spin_unlock_bh(&xway_conns_lock);
-	return none;
+	return !list_empty(&xway_conns);
 }
 
 void xway_conns_finish(void)
 {
-	while (!xway_conns_none()) {
+	while (xway_conns_any()) {
 		flush_workqueue(xway_wq);
 		msleep(10);
 	}
 	flush_workqueue(xway_wq);
+}
+
+struct sock *__xway_conn_sock(struct xway_conn *conn)
+{
+	lockdep_assert_held(&conn->lock);
+	if (conn->sk)
+		sock_hold(conn->sk);
+	return conn->sk;
 }
 
 struct sock *xway_conn_sock(struct xway_conn *conn)
@@ -113,9 +116,7 @@ struct sock *xway_conn_sock(struct xway_conn *conn)
 	struct sock *sk;
 
 	spin_lock_bh(&conn->lock);
-	sk = conn->sk;
-	if (sk)
-		sock_hold(sk);
+	sk = __xway_conn_sock(conn);
 	spin_unlock_bh(&conn->lock);
 	return sk;
 }

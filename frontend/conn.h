@@ -107,7 +107,7 @@ struct xway_conn {
 	struct xway_rx		rx;
 	u32			rx_seen;	/* rx_mutex: the peer's prod as last looked at */
 	struct xway_spin	spin;		/* rx_mutex */
-	u64			woken_at;	/* local_clock() of the last WAKE; written by the tasklet */
+	u64			woken_at;	/* local_clock() of the last WAKE, 0 as a sleep begins */
 	struct timer_list	lowat;		/* see xway_rx_ready(); lock for setting */
 	struct xway_private	*private;	/* rx_mutex, and lock for writing */
 
@@ -154,10 +154,13 @@ static inline void xway_conn_why(struct xway_conn *conn, enum xway_why why)
 void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why);
 void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg);
 bool xway_conns_wanting(domid_t domid);
+/* Is there any connection? As old as the call; any context. */
+bool xway_conns_any(void);
 /* Wait until no connection is left. Unloading: sockets given back, links gone, nobody inside. */
 void xway_conns_finish(void);
 /* The socket with a reference, NULL once it is gone. Any context but hard irq. */
 struct sock *xway_conn_sock(struct xway_conn *conn);
+struct sock *__xway_conn_sock(struct xway_conn *conn);	/* conn->lock held */
 
 /* The connection that our slot @id belongs to, with a reference; NULL if there is none. */
 struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id);
@@ -166,7 +169,7 @@ void xway_slot_give(struct xway_conn *conn);
 /* tx_mutex held, attached: tell the peer; behind what the sender has published. */
 static inline void xway_slot_set_flag(struct xway_conn *conn, u32 flag)
 {
-	/* Pairs with the acquiring read in the peer's xway_conns_quiesce(). */
+	/* Pairs with the acquiring read in the peer's xway_conn_quiesce(). */
 	xway_store_release(&conn->slot->flags, conn->slot->flags | flag);
 }
 void xway_conn_work(struct work_struct *work);

@@ -90,16 +90,6 @@ void xway_links_each(void (*fn)(struct xway_link *link, void *arg), void *arg)
 	spin_unlock_bh(&xway_links_lock);
 }
 
-static bool xway_links_none(void)
-{
-	bool none;
-
-	spin_lock_bh(&xway_links_lock);
-	none = list_empty(&xway_links);
-	spin_unlock_bh(&xway_links_lock);
-	return none;
-}
-
 void xway_link_want(domid_t domid)
 {
 	if (domid < DOMID_FIRST_RESERVED && !test_and_set_bit(domid, xway_links_wanted))
@@ -502,7 +492,7 @@ bool xway_links_stop(unsigned int ms)
 	for (;;) {
 		queue_work(xway_wq, &stop);
 		flush_work(&stop);
-		done = xway_links_none();
+		done = list_empty(&xway_links);
 		if (done || time_after(jiffies, deadline))
 			break;
 		msleep(10);

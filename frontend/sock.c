@@ -435,20 +435,6 @@ int xway_sock_init(void)
 	return 0;
 }
 
-static void xway_sock_count(struct xway_conn *conn, void *arg)
-{
-	++*(unsigned int *)arg;
-}
-
-/* Is any connection left? Once no socket has one, only programs inside our functions hold them. */
-static bool xway_sock_busy(void)
-{
-	unsigned int n = 0;
-
-	xway_conns_each(xway_sock_count, &n);
-	return n;
-}
-
 struct xway_sock_pick {
 	struct sock *sk;
 	bool any;
@@ -523,9 +509,10 @@ void xway_sock_exit(void)
 	xway_overlay_retire(xway_overlay_v6);
 	/*
 	 * A program that has moved a part of its bytes may finish on TCP until the deadline; then
-	 * it gets a short count. Sleepers whose socket is given back look at this often.
+	 * it gets a short count. Sleepers whose socket is given back look at this often. Once no
+	 * socket has a connection, only programs inside our functions hold them.
 	 */
-	while (xway_sock_busy() && time_before(jiffies, deadline))
+	while (xway_conns_any() && time_before(jiffies, deadline))
 		msleep(10);
 	WRITE_ONCE(xway_leaving_hard, true);
 	/*
