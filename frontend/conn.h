@@ -25,7 +25,7 @@
 #include <net/tcp.h>
 
 #include "link.h"
-#include "spin.h"
+#include <xway/spin.h>
 
 struct xway_overlay;
 

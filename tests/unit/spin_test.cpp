@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* spin_test.cpp - when a reader looks before it sleeps, and for how long. */
 #include <gtest/gtest.h>
-#include <spin.h>
+#include <xway/spin.h>
 
 namespace xway {
 namespace {
