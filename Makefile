@@ -14,7 +14,8 @@ export PREFIX DESTDIR
 # As many jobs as there are processors, unless whoever called has said how many.
 jobs		= $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/vm bench libxway, \
+cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/vm bench \
+			libxway libxway/monitor libxway/preload, \
 			$(d)/*.cpp $(d)/*.h)))
 c_files		= $(sort $(wildcard frontend/*.[ch] backend/*.[ch]))
 headers		= $(sort $(wildcard include/xway/*.h))
@@ -25,11 +26,11 @@ scripts		= $(shell git ls-files -co --exclude-standard 2>/dev/null | \
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' \
 		Makefile
 
 .PHONY: all
-all: modules tools programs abi ## modules, tools and the programs that the tests run
+all: modules tools libxway programs abi ## modules, tools, library and the programs that the tests run
 
 .PHONY: modules frontend backend
 modules: frontend backend ## xway_front.ko and xway_back.ko
@@ -41,6 +42,10 @@ frontend backend:
 tools: ## the command xway and dom0's daemon xwayd-xen
 	@+$(MAKE) $(quiet) -C xenstore-tools
 
+.PHONY: libxway
+libxway: ## the library for processes of one machine, xway-run and xwayd
+	@+$(MAKE) $(quiet) -C libxway
+
 .PHONY: programs programs-unit programs-socket programs-bench
 programs: programs-unit programs-socket programs-bench
 programs-unit programs-socket:
@@ -49,10 +54,11 @@ programs-bench:
 	@+$(MAKE) $(quiet) -C bench all
 
 .PHONY: install
-install: modules tools ## into $(DESTDIR): modules, tools, headers, examples of configuration
+install: modules tools libxway ## into $(DESTDIR): modules, tools, library, headers, examples of configuration
 	@+$(MAKE) -C frontend install $(if $(DESTDIR),INSTALL_MOD_PATH=$(abspath $(DESTDIR)))
 	@+$(MAKE) -C backend install $(if $(DESTDIR),INSTALL_MOD_PATH=$(abspath $(DESTDIR)))
 	@+$(MAKE) -C xenstore-tools install
+	@+$(MAKE) -C libxway install
 	@install -d $(DESTDIR)$(PREFIX)/include/xway $(DESTDIR)$(PREFIX)/share/doc/xway/examples
 	@install -m 644 $(headers) $(DESTDIR)$(PREFIX)/include/xway
 	@cp -R configs/. $(DESTDIR)$(PREFIX)/share/doc/xway/examples
@@ -96,13 +102,29 @@ demo: ## two guests, unmodified programs: TCP over netfront and xway side by sid
 	@+$(MAKE) $(jobs) tools programs
 	@exec bench/demo
 
-.PHONY: deps
+.PHONY: demo-local
+demo-local: ## redis over TCP, a UNIX socket and xway, on this machine; no Xen, no root, two minutes
+	@+$(MAKE) deps-local
+	@+$(MAKE) $(jobs) libxway
+	@exec bench/demo-local $(ARGS)
+
+.PHONY: bench-local
+bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick: three minutes, not twelve)
+	@+$(MAKE) deps-bench
+	@+$(MAKE) $(jobs) libxway programs-bench
+	@exec bench/local $(ARGS)
+
+.PHONY: deps deps-local deps-bench
+deps: lists := tests/packages tests/vm/packages
+deps-local: lists := tests/packages-local
+deps-bench: lists := tests/packages-local tests/packages-bench
 deps: ## install the Debian packages that are missing, if any
+deps deps-local deps-bench:
 	@[ "$(DEPS)" != 0 ] || exit 0; $(install_packages)
 
 # Asks dpkg first: on a machine that has all, nothing is run, asked or said.
 define install_packages
-	wanted=$$(cat tests/packages tests/vm/packages | sort -u); \
+	wanted=$$(cat $(lists) | sort -u); \
 	missing=; \
 	for package in $$wanted; do \
 		dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed || \

@@ -44,5 +44,6 @@ private:
 void check_dom0(Checklist& list, const Host& host);
 void check_guest(Checklist& list, const Host& host);
 void check_peer(Checklist& list, const Host& host, const std::string& address);
+void check_program(Checklist& list, const std::string& name); // for xway-run
 
 } // namespace xway

@@ -14,7 +14,11 @@ namespace {
 Result<int> check(const std::string& address, const Common& common) {
     const Host host = common.host();
     Checklist list;
-    if (!host.on_xen()) {
+    if (!common.program.empty() && !address.empty())
+        return Error{"an address and a program at once", "check one of them"};
+    if (!common.program.empty()) {
+        check_program(list, common.program.front());
+    } else if (!host.on_xen()) {
         list.fail("running on Xen", "no /sys/hypervisor/type that says xen",
                   "run this in a guest of Xen, or in dom0");
     } else {
@@ -35,6 +39,7 @@ Result<int> check(const std::string& address, const Common& common) {
 
 Action declare_check(CLI::App& app, const Common& common) {
     auto address = std::make_shared<std::string>();
+    app.footer("With '-- PROGRAM': only whether 'xway-run PROGRAM' would use rings, or why not.");
     app.add_option("ADDRESS", *address, "also whether connections to it can go by ring");
     return [address, &common] { return check(*address, common); };
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// cmd_show.cpp - the TCP sockets of this guest: on which rail each direction is, and why.
+// cmd_show.cpp - the TCP sockets of this guest, or those between processes of this machine: on
+// which rail each direction is, and why.
 //
 // The module lists the sockets that it has looked at. For the others, which it never touched, the
 // reason is derived here from their addresses. The kernel's list is read first: a socket that is
@@ -18,6 +19,7 @@
 
 #include "command.h"
 #include "front_proc.h"
+#include "local.h"
 #include "neighbours.h"
 
 namespace xway {
@@ -29,6 +31,7 @@ struct Options {
     std::string state;
     bool all = false;
     bool why = false;
+    bool local = false;
 };
 
 // What is known when the reasons are derived.
@@ -178,8 +181,13 @@ Result<std::vector<KernelSocket>> read_kernel_sockets(const Host& host) {
     return all;
 }
 
-Result<int> show(const Options& options, const Common& common) {
-    const Host host = common.host();
+struct Seen {
+    std::vector<Socket> sockets;      // that the module, or xwayd, has looked at
+    std::vector<KernelSocket> kernel; // all of them
+    Surroundings around;
+};
+
+Result<Seen> look_at_guest(const Host& host) {
     auto kernel = read_kernel_sockets(host);
     auto sockets = host.front("sockets", parse_front_sockets);
     if (!sockets)
@@ -189,15 +197,32 @@ Result<int> show(const Options& options, const Common& common) {
         return peers.error();
     if (!kernel)
         return kernel.error();
-    Surroundings around{*peers, {}, {}};
+    Seen seen{*sockets, *kernel, {*peers, {}, {}}};
     if (auto neighbours = read_neighbours(); neighbours)
-        around.neighbours = *neighbours;
+        seen.around.neighbours = *neighbours;
     else
         warn(neighbours.error());
     if (auto own = read_own_addresses(); own)
-        around.own = *own;
+        seen.around.own = *own;
     else
         warn(own.error());
+    return seen;
+}
+
+// The peers are processes. Nothing is known of connections that have not been registered.
+Result<Seen> look_at_processes(const Common& common) {
+    auto sockets = front_or_local(true, common, "sockets", parse_front_sockets);
+    if (!sockets)
+        return sockets.error();
+    return Seen{*sockets, {}, {}};
+}
+
+Result<int> show(const Options& options, const Common& common) {
+    auto seen = asks_xwayd(options.local, common) ? look_at_processes(common)
+                                                  : look_at_guest(common.host());
+    if (!seen)
+        return seen.error();
+    const Surroundings& around = seen->around;
 
     Table table({{"state", "STATE"},
                  {"local", "LOCAL"},
@@ -226,12 +251,12 @@ Result<int> show(const Options& options, const Common& common) {
                  {"why", "WHY TCP"},
                  {"why_text", ""}});
     std::set<std::pair<Endpoint, Endpoint>> known;
-    for (const Socket& socket : *sockets) {
+    for (const Socket& socket : seen->sockets) {
         known.emplace(socket.local, socket.remote);
         if (wanted(socket, around, options))
             add_row(table, socket, true, around, options);
     }
-    for (const KernelSocket& socket : *kernel) {
+    for (const KernelSocket& socket : seen->kernel) {
         if (!socket.established || known.contains({socket.local, socket.remote}))
             continue;
         const Socket derived = derive(socket, around);
@@ -249,6 +274,8 @@ Action declare_show(CLI::App& app, const Common& common) {
     app.add_option("--peer", options->peer, "only this peer: name, domain number or address");
     app.add_option("--state", options->state, "only this TCP state, or its beginning");
     app.add_flag("-a,--all", options->all, "listening sockets as well");
+    app.add_flag("--local", options->local,
+                 "between processes of this machine, by what xwayd says");
     app.add_flag("--why", options->why, "explain why a socket is on TCP");
     return [options, &common] { return show(*options, common); };
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// cmd_stat.cpp - the module's counters, once or again and again with what was added meanwhile.
+// cmd_stat.cpp - the counters of the module, or of xwayd, once or again and again with what was
+// added meanwhile.
 #include <chrono>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "command.h"
 #include "front_proc.h"
+#include "local.h"
 
 namespace xway {
 
@@ -19,14 +21,15 @@ namespace {
 struct Options {
     unsigned watch_s = 0;
     unsigned count = 0;
+    bool local = false;
 };
 
-Result<Counters> read_counters(const Common& common) {
-    return common.host().front("stat", parse_front_stat);
+Result<Counters> read_counters(const Options& options, const Common& common) {
+    return front_or_local(asks_xwayd(options.local, common), common, "stat", parse_front_stat);
 }
 
-Result<int> once(const Common& common) {
-    auto counters = read_counters(common);
+Result<int> once(const Options& options, const Common& common) {
+    auto counters = read_counters(options, common);
     if (!counters)
         return counters.error();
     std::vector<std::pair<std::string, Cell>> fields(counters->begin(), counters->end());
@@ -39,7 +42,7 @@ Result<int> watch(const Options& options, const Common& common) {
     for (unsigned round = 0; options.count == 0 || round < options.count; ++round) {
         if (round > 0)
             std::this_thread::sleep_for(std::chrono::seconds(options.watch_s));
-        auto counters = read_counters(common);
+        auto counters = read_counters(options, common);
         if (!counters)
             return counters.error();
         Table table({{"name", "COUNTER"}, {"value", "VALUE", true}, {"added", "ADDED", true}});
@@ -65,8 +68,9 @@ Action declare_stat(CLI::App& app, const Common& common) {
     app.add_option("--watch", options->watch_s, "again every so many seconds")
         ->check(CLI::Range(1u, 86400u));
     app.add_option("--count", options->count, "with --watch: so many times, then end");
+    app.add_flag("--local", options->local, "counters of xwayd, not of xway_front");
     return [options, &common] {
-        return options->watch_s > 0 ? watch(*options, common) : once(common);
+        return options->watch_s > 0 ? watch(*options, common) : once(*options, common);
     };
 }
 

@@ -23,6 +23,7 @@ struct Common {
     Format format;
     std::string root;                      // --proc-root, for tests
     std::string policy_file = kPolicyFile; // of the commands that take --policy
+    std::vector<std::string> program;      // what stands behind --, for 'check'
 
     Host host() const { return Host(root); }
 };

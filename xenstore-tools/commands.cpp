@@ -13,8 +13,9 @@ namespace {
 constexpr Command kCommands[] = {
     {"show", nullptr, "TCP sockets of this guest: by ring or by TCP, and why", declare_show},
     {"peers", nullptr, "guests that this guest may talk to", declare_peers},
-    {"stat", nullptr, "counters of xway_front", declare_stat},
-    {"check", nullptr, "what keeps xway from working here, or towards an address", declare_check},
+    {"stat", nullptr, "counters of xway_front, or of xwayd", declare_stat},
+    {"check", nullptr, "what keeps xway from working here, towards an address, for a program",
+     declare_check},
     {"domain", "add", "give a domain its device", declare_domain_add},
     {"domain", "del", "take a domain's device away", declare_domain_del},
     {"domain", "show", "domains and their devices", declare_domain_show},

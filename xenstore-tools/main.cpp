@@ -37,7 +37,10 @@ int main(int argc, char** argv) {
         "shown. Commands may be abbreviated. Exit status: 0 done, 1 failed, 2 wrong usage.");
 
     const Commands commands(app, common);
-    auto words = commands.spell_out({argv + 1, argv + argc});
+    char** const dashes = std::find(argv + 1, argv + argc, std::string("--"));
+    if (dashes != argv + argc)
+        common.program.assign(dashes + 1, argv + argc);
+    auto words = commands.spell_out({argv + 1, dashes});
     if (!words)
         return usage_error(words.error().what);
     try {
@@ -50,6 +53,8 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return usage_error(error.what());
     }
+    if (!common.program.empty() && !app.got_subcommand("check"))
+        return usage_error("only 'check' takes a program behind '--'");
     common.format.header = !no_header;
     common.format.json |= common.format.pretty;
 

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// inspector.cpp - jobs in, reports out, and what to do about a thread that does not come back.
+#include "inspector.h"
+
+#include <condition_variable>
+#include <csignal>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+
+#include <sys/eventfd.h>
+
+namespace xway {
+
+namespace {
+
+constexpr auto kStuckAfter = std::chrono::seconds(1);
+
+using Clock = std::chrono::steady_clock;
+
+void write_event(int fd) {
+    constexpr std::uint64_t kOne = 1;
+    // Full means that it is readable.
+    [[maybe_unused]] const ssize_t written = write(fd, &kOne, sizeof(kOne));
+}
+
+} // namespace
+
+struct Inspector::Job {
+    enum class Kind { inspect, dispose, ring };
+
+    Kind kind;
+    ClientId client;
+    uid_t uid;
+    std::uint64_t conn = 0;
+    UniqueFd file = UniqueFd();
+    SharedFd bell = {};
+};
+
+// Shared with its thread, which may outlive the inspector.
+struct Inspector::Worker {
+    struct Busy {
+        ClientId client;
+        uid_t uid;
+        Clock::time_point since;
+    };
+
+    std::mutex mutex;
+    std::condition_variable more;
+    std::deque<Job> jobs;
+    std::vector<Report> reports;
+    std::optional<Busy> busy;
+    std::shared_ptr<SocketLookup> lookup;
+    bool finish = false; // the thread ends, whatever there is to do
+    int ready_fd = -1;
+};
+
+Inspector::Inspector(Loop& loop, std::shared_ptr<SocketLookup> lookup, std::optional<uid_t> trusted,
+                     std::function<void(const Report&)> on_report)
+    : lookup_(std::move(lookup)),
+      trusted_(trusted),
+      on_report_(std::move(on_report)),
+      ready_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      ready_(loop.make(ready_fd_.get(), EV_READ | EV_PERSIST, on_ready, this)) {
+    event_add(ready_.get(), nullptr);
+    start();
+}
+
+// The thread may be inside a call, so it is not waited for.
+Inspector::~Inspector() {
+    const std::lock_guard lock(worker_->mutex);
+    worker_->finish = true;
+    worker_->ready_fd = -1;
+    worker_->more.notify_one();
+}
+
+void Inspector::inspect(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket) {
+    Job job{Job::Kind::inspect, client, uid, conn, std::move(socket)};
+    if (uid != trusted_)
+        return add(std::move(job));
+    const Report report = look(job, *lookup_);
+    job.file = UniqueFd();
+    on_report_(report);
+}
+
+void Inspector::dispose(ClientId client, uid_t uid, std::vector<UniqueFd> files) {
+    for (UniqueFd& file : files) {
+        if (file)
+            add({Job::Kind::dispose, client, uid, 0, std::move(file)});
+    }
+}
+
+void Inspector::ring(ClientId client, uid_t uid, const std::vector<SharedFd>& bells) {
+    for (const SharedFd& bell : bells)
+        add({Job::Kind::ring, client, uid, 0, UniqueFd(), bell});
+}
+
+void Inspector::add(Job job) {
+    const std::lock_guard lock(worker_->mutex);
+    worker_->jobs.push_back(std::move(job));
+    if (worker_->jobs.size() == 1)
+        worker_->more.notify_one();
+}
+
+bool Inspector::start() {
+    auto worker = std::make_shared<Worker>();
+    worker->ready_fd = ready_fd_.get();
+    worker->lookup = lookup_;
+    // Signals are the loop's.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = true;
+    try {
+        std::thread([worker] { work(worker); }).detach();
+    } catch (const std::system_error&) {
+        started = false;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (started || !worker_)
+        worker_ = std::move(worker);
+    return started;
+}
+
+Inspector::Report Inspector::look(const Job& job, SocketLookup& lookup) {
+    const Report report{job.client, job.conn, look_at_socket(job.file.get())};
+    if (const auto* end = std::get_if<TcpEnd>(&report.found))
+        lookup.learn(job.file.get(), end->flow.netns);
+    return report;
+}
+
+void Inspector::work(const std::shared_ptr<Worker>& worker) {
+    std::unique_lock lock(worker->mutex);
+    for (;;) {
+        worker->more.wait(lock, [&] { return worker->finish || !worker->jobs.empty(); });
+        if (worker->finish)
+            return;
+        Job job = std::move(worker->jobs.front());
+        worker->jobs.pop_front();
+        worker->busy = {job.client, job.uid, Clock::now()};
+        lock.unlock();
+
+        std::optional<Report> report;
+        switch (job.kind) {
+        case Job::Kind::inspect: report = look(job, *worker->lookup); break;
+        case Job::Kind::dispose: break;
+        case Job::Kind::ring: write_event(job.bell->get()); break;
+        }
+        job.file = UniqueFd();
+        job.bell.reset();
+
+        lock.lock();
+        worker->busy.reset();
+        if (!report || worker->finish)
+            continue;
+        worker->reports.push_back(*report);
+        if (worker->reports.size() == 1)
+            write_event(worker->ready_fd);
+    }
+}
+
+void Inspector::on_ready(int fd, short, void* self) {
+    auto& inspector = *static_cast<Inspector*>(self);
+    std::uint64_t count;
+    if (read(fd, &count, sizeof(count)) < 0)
+        return;
+    std::vector<Report> reports;
+    {
+        const std::lock_guard lock(inspector.worker_->mutex);
+        reports.swap(inspector.worker_->reports);
+    }
+    for (const Report& report : reports)
+        inspector.on_report_(report);
+}
+
+std::optional<ClientId> Inspector::find_stuck(Clock::time_point now) {
+    std::erase_if(stuck_, [](const auto& worker) {
+        const std::lock_guard lock(worker->mutex);
+        return !worker->busy;
+    });
+    const std::shared_ptr<Worker> worker = worker_;
+    std::optional<Worker::Busy> busy;
+    {
+        const std::lock_guard lock(worker->mutex);
+        busy = worker->busy;
+    }
+    if (!busy || now - busy->since < kStuckAfter || !start())
+        return std::nullopt;
+    stuck_.push_back(worker);
+    std::deque<Job> jobs;
+    std::vector<Report> reports;
+    {
+        const std::lock_guard lock(worker->mutex);
+        worker->finish = true;
+        jobs.swap(worker->jobs);
+        reports.swap(worker->reports);
+    }
+    for (Job& job : jobs)
+        add(std::move(job));
+    for (const Report& report : reports)
+        on_report_(report);
+    return busy->client;
+}
+
+bool Inspector::is_stuck_with(uid_t uid) {
+    for (const auto& worker : stuck_) {
+        const std::lock_guard lock(worker->mutex);
+        if (worker->busy && worker->busy->uid == uid)
+            return true;
+    }
+    return false;
+}
+
+} // namespace xway

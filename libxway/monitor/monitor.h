@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// monitor.h - the loop of xwayd: clients, their registrations, the arenas of those that match.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arena_pool.h"
+#include "client.h"
+#include "control.h"
+#include "counters.h"
+#include "inspector.h"
+#include "local_policy.h"
+#include "loop.h"
+#include "pairing.h"
+#include "socket_lookup.h"
+
+namespace xway {
+
+struct MonitorOptions {
+    std::string path;             // of the socket
+    std::string policy_file;      // empty: none
+    bool policy_may_miss = false; // without the file all is allowed that is by default
+    Pairing::Limits pairing = {};
+    ArenaPool::Limits arenas = {};
+    std::size_t clients_per_uid = 1024;
+    std::chrono::seconds idle_exit{0}; // without a client; 0: never
+    bool trusts_own_user = true;       // to pass sockets that do not hold up whoever uses them
+};
+
+class Monitor final : private Client::Owner {
+public:
+    // Listens when this returns, and has read the policy.
+    static Result<std::unique_ptr<Monitor>> start(const MonitorOptions& options);
+    Monitor(const Monitor&) = delete;
+    Monitor& operator=(const Monitor&) = delete;
+    ~Monitor();
+
+    // Until SIGTERM or SIGINT, or until nobody has needed it for a while.
+    void run();
+
+private:
+    using Clock = std::chrono::steady_clock;
+    using ConnName = std::pair<ClientId, std::uint64_t>;
+
+    explicit Monitor(const MonitorOptions& options);
+
+    Result<void> listen();
+    Result<void> read_policy();
+    void reload();
+    std::optional<std::string> answer(std::string_view request, uid_t asker) const;
+
+    // Clients.
+    void accept_clients();
+    void accept_one(UniqueFd socket);
+    void on_packet(Client& client, Packet packet) override;
+    void on_malformed(Client& client, Packet packet) override;
+    void on_lost(Client& client) override;
+    void bury();
+    void violation(Client& client, const std::string& what);
+    void complain(const Client& client, const std::string& what);
+    Client* find(ClientId id);
+
+    // What they say.
+    void hello(Client& client, Packet& packet);
+    void register_end(Client& client, Packet& packet);
+    void cancel(Client& client, const Packet& packet);
+    void release(Client& client, const Packet& packet);
+
+    // What becomes of it.
+    void on_report(const Inspector::Report& report);
+    void pair(Client& client, const Registration& end);
+    bool lives(const Registration& end, const Client& owner, const Client& other);
+    bool allows(Client& a, const Registration& a_end, Client& b, const Registration& b_end);
+    xway_why attach(Client& a, const Registration& a_end, Client& b,
+                    const Registration& b_end); // NONE: done
+    void tell(Client& client, const Client& peer, const ArenaPool::Place& place,
+              const Registration& end, unsigned side);
+    void decline(ClientId client, std::uint64_t conn, xway_why why);
+    void announce(const std::vector<ArenaPool::Drop>& drops);
+    void tick();
+
+    static void on_connection(int fd, short what, void* self);
+    static void on_bury(int fd, short what, void* self);
+    static void on_tick(int fd, short what, void* self);
+    static void on_accept_again(int fd, short what, void* self);
+    static void on_reload(int fd, short what, void* self);
+    static void on_terminate(int fd, short what, void* self);
+
+    const MonitorOptions options_;
+    UniqueFd lock_, listener_;
+    Loop loop_; // before all that has events in it
+    const std::shared_ptr<SocketLookup> lookup_ = std::make_shared<SocketLookup>();
+    Inspector inspector_;
+    LocalPolicy policy_;
+    std::string policy_source_; // the file, if there is one
+    Pairing pairing_;
+    ArenaPool arenas_;
+    MonitorCounters counters_;
+    ClientId last_client_ = 0;
+    std::map<ClientId, std::unique_ptr<Client>> clients_;
+    std::map<uid_t, std::size_t> clients_of_;
+    std::map<ConnName, bool> inspected_; // registrations that the inspector has; true: cancelled
+    std::map<ClientId, std::size_t> inspected_of_;
+    std::vector<ClientId> lost_;
+    unsigned complaints_ = 0;   // since the last tick
+    Clock::time_point busy_at_; // when there was a client last
+    const Clock::time_point started_ = Clock::now();
+    std::unique_ptr<Control> control_;
+    Event connection_, accept_again_, bury_, tick_, reload_, terminate_, interrupt_;
+};
+
+void log(const std::string& line);
+
+} // namespace xway

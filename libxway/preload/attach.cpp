@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// attach.cpp - the moment at which a connection gets its second rail; and who is woken for it.
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+
+#include "config.h"
+#include "endpoint.h"
+#include "epoll.h"
+#include "process.h"
+#include "real.h"
+#include "registrar.h"
+#include "wait.h"
+
+namespace xway {
+
+namespace {
+
+int option(int fd, int level, int name) {
+    int value = 0;
+    socklen_t length = sizeof(value);
+    return real.getsockopt(fd, level, name, &value, &length) == 0 ? value : 0;
+}
+
+std::int64_t timeout(int fd, int name) {
+    timeval value{};
+    socklen_t length = sizeof(value);
+    if (real.getsockopt(fd, SOL_SOCKET, name, &value, &length) != 0 ||
+        (value.tv_sec == 0 && value.tv_usec == 0))
+        return kNever;
+    return value.tv_sec * 1000000000ll + value.tv_usec * 1000ll;
+}
+
+// Does the kernel count the same bytes as we do? If not, somebody has sent or received past us
+// (io_uring, a system call of its own, a process that we know nothing of): never to be attached.
+bool counts_agree(const Endpoint* ep, int fd) {
+    for (int tries = 0; tries < 3; tries++) {
+        tcp_info info{};
+        socklen_t length = sizeof(info);
+        int before = 0, after = 0;
+        if (real.ioctl(fd, FIONREAD, &before) != 0 ||
+            real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 ||
+            real.ioctl(fd, FIONREAD, &after) != 0)
+            return false;
+        if (length < offsetof(tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans) ||
+            info.tcpi_state != 1 /* TCP_ESTABLISHED */)
+            return false;
+        if (before != after)
+            continue; // bytes have come in between
+        const std::uint64_t sent =
+            info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+        const std::uint64_t received = info.tcpi_bytes_received - static_cast<std::uint64_t>(after);
+        return sent == ep->tx_tcp.load() && received == ep->rx_tcp.load();
+    }
+    return false;
+}
+
+// Options under which the stream is not ours to move.
+bool is_exotic(int fd) {
+    char ulp[16] = {};
+    socklen_t length = sizeof(ulp);
+    return option(fd, SOL_SOCKET, SO_ZEROCOPY) != 0 || option(fd, IPPROTO_TCP, TCP_REPAIR) != 0 ||
+           (real.getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &length) == 0 && length > 0 && ulp[0]) ||
+           (real.fcntl(fd, F_GETFL, nullptr) & O_ASYNC) != 0;
+}
+
+void use_slot(Endpoint* ep) {
+    ep->mine = &ep->arena->view.slot(ep->slot)->side[ep->side];
+    ep->theirs = &ep->arena->view.slot(ep->slot)->side[ep->side ^ 1];
+    ep->phase = Phase::kOver;
+}
+
+// Both directions on TCP, nothing switched yet.
+void reset_rails(Endpoint* ep) {
+    ep->tx_order = 0;
+    ep->tx_entered = 0;
+    ep->tx_full = 0;
+    ep->tx_ring_bytes = 0;
+    ep->flip_at = 0;
+    ep->tx_why = XWAY_WHY_WAITING;
+    ep->tx = {};
+    ep->rx_cut = false;
+    ep->rx_ended = false;
+    ep->rx_broken = false;
+    ep->rx_error = 0;
+    ep->rx_ring_bytes = 0;
+    ep->looked_at = 0;
+    ep->rx = {};
+    ep->rx_spin = {};
+    ep->attached = true;
+}
+
+} // namespace
+
+void endpoint_take_up(Endpoint* ep, ArenaMap* map) {
+    ep->arena = map;
+    ep->slot = 0;
+    ep->side = 0;
+    ep->owner = 0; // nobody rings for what was written before
+    use_slot(ep);
+    reset_rails(ep);
+    ep->rcv_timeout = kNever;
+    ep->snd_timeout = kNever;
+    ep->rcv_lowat = 1;
+    ep->inq = false;
+    ep->tx_stays = XWAY_WHY_EARLIER;
+    ep->mine->flags = kSlotTcpOnly | kSlotLeft;
+    ep->state = State::kRing;
+}
+
+bool endpoint_attach(Endpoint* ep, int fd) {
+    const KeepErrno keep;
+    const Critical critical;
+    use_slot(ep);
+    ep->owner = process.token;
+    SlotSide* mine = ep->mine;
+    if ((ep->forked && process_refs(ep) != ep->refs.load()) || is_exotic(fd) ||
+        !counts_agree(ep, fd)) {
+        mine->flags.fetch_or(kSlotTcpOnly | kSlotLeft);
+        registrar_release(ep);
+        return false;
+    }
+    ep->nonblock = (real.fcntl(fd, F_GETFL, nullptr) & O_NONBLOCK) != 0;
+    ep->rcv_timeout = timeout(fd, SO_RCVTIMEO);
+    ep->snd_timeout = timeout(fd, SO_SNDTIMEO);
+    ep->rcv_lowat = static_cast<std::uint32_t>(option(fd, SOL_SOCKET, SO_RCVLOWAT));
+    ep->inq = option(fd, IPPROTO_TCP, TCP_INQ) != 0;
+    reset_rails(ep);
+    {
+        const Guard arenas(process.lock);
+        ep->arena->endpoint[ep->side][ep->slot] = ep;
+    }
+    mine->bell = epoll_attached(ep, fd);
+    mine->flags.fetch_or(kSlotReady); // after all that the peer may now count on
+    return true;
+}
+
+bool endpoint_peer_lost(Endpoint* ep, int fd) {
+    if (ep->peer_lost.load(std::memory_order_relaxed))
+        return true;
+    pollfd end{fd, POLLRDHUP, 0};
+    if (real.poll(&end, 1, 0) > 0 &&
+        ((!(ep->theirs->flags.load() & (kSlotLook | kSlotGone)) && !ep->rd_shut.load()) ||
+         (end.revents & POLLERR)))
+        ep->peer_lost = true;
+    return ep->peer_lost.load();
+}
+
+void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word) {
+    const std::uint32_t who = word->exchange(0);
+    if (who & kWaitFutex)
+        futex_wake(word, INT_MAX);
+    if (!(who & kWaitBell))
+        return;
+    const std::uint32_t number = __atomic_load_n(&ep->theirs->bell, __ATOMIC_RELAXED) % kArenaBells;
+    Bell* bell = &ep->arena->view.header()->side[ep->side ^ 1].bell[number];
+    bell->news.fetch_or(1ull << ep->slot); // a full fence: pairs with whoever goes to sleep on it
+    if (bell->sleepers.load() != 0) {
+        const std::uint64_t one = 1;
+        real.write(ep->arena->bell[number % ep->arena->bells], &one, sizeof(one));
+    }
+}
+
+void bell_ring_own(std::uint32_t number) {
+    const std::uint64_t one = 1;
+    if (number < process.bells)
+        real.write(process.bell[number], &one, sizeof(one));
+}
+
+void wake_own(Endpoint* ep) {
+    for (std::atomic<std::uint32_t>* word : {&ep->mine->rx_wait, &ep->mine->tx_wait}) {
+        const std::uint32_t who = word->exchange(0);
+        if (who & kWaitFutex)
+            futex_wake(word, INT_MAX);
+        if ((who & kWaitBell) && bell_works(ep))
+            bell_ring_own(ep->mine->bell % process.bells);
+    }
+}
+
+} // namespace xway

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// config.h - what the environment asks of the library. Read once, before the program's main().
+#pragma once
+
+#include <cstdint>
+
+namespace xway {
+
+struct Config {
+    bool enabled = true;          // XWAY_ENABLE=0: never leave TCP
+    std::uint32_t after = 8;      // XWAY_AFTER: data calls on a connection until it is registered
+    std::uint32_t flip_ms = 0;    // XWAY_FLIP_MS: switch rails that often, for tests
+    std::int64_t spin_ns = 20000; // XWAY_SPIN_US: how long a reader may look before it sleeps
+    bool debug = false;           // XWAY_DEBUG=1: say on standard error what goes wrong
+};
+extern Config config;
+
+void config_read();
+
+} // namespace xway

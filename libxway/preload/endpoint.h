@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// endpoint.h - one end of a TCP connection between two processes of this kernel.
+//
+// DOC: Theory of operation
+//
+// An endpoint belongs to an open file description, as the socket does: it lies in memory that forks
+// share, and counts the descriptors that lead to it. The real socket keeps its descriptor and its
+// live TCP connection throughout. An endpoint begins on TCP: each call goes to the kernel, and what
+// it moved is counted. A connection that is used for more than a few calls is registered with xwayd
+// (registrar.h); when the other end is too, and nobody is inside a call, it is attached to a slot
+// of an arena. From then on each direction rides TCP or a ring, as xway/stream.h says: the sender
+// switches at an exact byte, the receiver follows.
+//
+//     kTcp --(matched, nobody inside, counts agree with the kernel's)--> kRing
+//     kTcp --(something that we cannot follow, or would not)-----------> kPlain
+//
+// kRing is not left: both of its directions may ride TCP for good. kPlain means hands off.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <xway/spin.h>
+#include <xway/stream.h>
+#include <xway/why.h>
+
+#include "../arena.h"
+#include "lock.h"
+
+namespace xway {
+
+enum class State : std::uint32_t { kFree = 0, kTcp, kBusy, kRing, kPlain };
+
+// How far registration has come; written under kBusy, or by the registrar.
+enum class Phase : std::uint32_t { kNew = 0, kRegistered, kMatched, kOver };
+
+inline constexpr std::uint32_t kOrderSmall = 4;  // 64 KiB: stays in a second-level cache
+inline constexpr std::uint32_t kOrderLarge = 6;  // 256 KiB: for streams
+inline constexpr std::size_t kChunk = 32 * 1024; // published in one go, so that both copies overlap
+inline constexpr std::int64_t kLookNs = 20'000'000; // at most so long without asking TCP for news
+
+struct Endpoint;
+struct Member;
+
+// An arena as a process has it mapped.
+struct ArenaMap {
+    ArenaView view;
+    std::uint32_t id;      // as xwayd names it
+    std::uint32_t owner;   // token of the process that xwayd gave it to
+    std::uint32_t sides;   // bit s: side s is ours (both, if a process talks to itself)
+    std::uint32_t bells;   // doorbells of the peer
+    int bell[kArenaBells]; // their eventfds
+    Endpoint* endpoint[2][kArenaSlots]; // whose slot it is, in this process
+    Member* members[2][kArenaSlots];    // where it is in epoll sets (epoll.cpp)
+};
+
+struct alignas(kCacheLine) Endpoint {
+    std::atomic<State> state;
+    std::atomic<std::uint32_t> refs; // descriptors, in all processes
+    std::uint32_t generation;        // counts tenants of this place
+    std::atomic<Phase> phase;
+    std::atomic<std::uint32_t> users;    // threads inside a call to the kernel, while kTcp
+    std::atomic<std::uint32_t> calls;    // data calls so far, while kNew
+    std::atomic<bool> nonblock;          // O_NONBLOCK, which belongs to the description
+    std::atomic<bool> forked;            // other processes may hold descriptors
+    std::atomic<std::uint32_t> tx_stays; // enum xway_why: sends by TCP for good; 0: need not
+    std::atomic<bool> wr_shut, rd_shut;
+    std::atomic<bool> peer_lost;               // the peer has been killed: nobody reads its rings
+    std::atomic<std::uint64_t> tx_tcp, rx_tcp; // bytes by TCP since the connection began
+    std::atomic<std::int64_t> rcv_timeout, snd_timeout; // ns; kNever: none
+    std::atomic<std::uint32_t> rcv_lowat;               // SO_RCVLOWAT, bytes
+    std::atomic<bool> inq;                              // TCP_INQ: recvmsg() tells what is left
+
+    // Set when attached (attach.cpp), constant from then on.
+    bool attached; // the slot is ours, even when all is on TCP again
+    ArenaMap* arena;
+    SlotSide* mine;
+    SlotSide* theirs;
+    std::uint32_t slot, side;
+    std::uint32_t owner; // token of the process whose doorbells ring
+    std::uint32_t peer_pid;
+
+    // The sending end; tx_lock.
+    alignas(kCacheLine) Lock tx_lock;
+    std::uint32_t tx_order;   // of the ring that was used last; 0: none
+    std::uint32_t tx_entered; // the index at which it was first entered
+    std::uint32_t tx_full;    // how often the small ring was found full
+    std::uint64_t tx_ring_bytes;
+    std::int64_t flip_at;
+    xway_why tx_why;
+    xway_tx tx;
+
+    // The receiving end; rx_lock.
+    alignas(kCacheLine) Lock rx_lock;
+    bool rx_cut;    // we have ended the ring period that rx is in
+    bool rx_ended;  // end of file has been seen: TCP says so, and nothing is left in the ring
+    bool rx_broken; // the peer has published nonsense
+    int rx_error;   // an error that TCP has reported, for when the ring is empty; 0: none
+    std::uint64_t rx_ring_bytes;
+    std::int64_t looked_at; // when TCP was last asked for news, coarse
+    xway_rx rx;
+    xway_spin rx_spin;
+};
+
+// ---- life (endpoint.cpp) ----
+
+// A fresh endpoint with one reference, for a connected or connecting socket; nullptr: none left.
+Endpoint* endpoint_new(bool nonblock);
+void endpoint_get(Endpoint* ep);
+// One descriptor less; `fd` still leads to the socket. Call it before the descriptor is closed and
+// endpoint_closed() with its result after.
+struct Closing {
+    Endpoint* last = nullptr; // not null: this was the last descriptor
+};
+Closing endpoint_close(Endpoint* ep, int fd);
+void endpoint_closed(Closing closing);
+// Does `ep` lie where endpoints do? What another process names is not followed before.
+bool endpoint_exists(const Endpoint* ep);
+
+// Enters a call on a connection that may be on TCP alone. kKernel: counted, call the kernel, then
+// endpoint_leave(). kPlain: call the kernel. kRing: use endpoint_send(), endpoint_recv().
+enum class Way { kKernel, kPlain, kRing };
+Way endpoint_enter(Endpoint* ep, int fd);
+void endpoint_leave(Endpoint* ep);
+
+// Never to be attached, for `why`; if it is attached, it sends by TCP from now on, and so shall the
+// peer: the ring that it sends in is cut. What is left in it is still there for endpoint_recv().
+void endpoint_to_tcp(Endpoint* ep, xway_why why);
+// Hands the socket back to the kernel, if that was asked for and nothing is left in a ring.
+void endpoint_retire(Endpoint* ep);
+// Bytes that wait in the peer's ring for endpoint_recv(), after endpoint_to_tcp().
+std::size_t endpoint_left_over(Endpoint* ep);
+
+// ---- data (tx.cpp, rx.cpp), for kRing ----
+
+// As sendmsg(2) and recvmsg(2) without ancillary data. -1 and errno. `timeout`: what the socket's
+// option says unless the call has its own.
+ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int flags);
+ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int flags);
+
+// Copies from descriptor `in` straight into the ring, as sendfile(2): at most `count` bytes from
+// `*offset` (nullptr: its own position).
+ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::size_t count);
+
+// Ring bytes the receiver may take now; 0 if none, or if the stream goes on in TCP.
+std::uint32_t rx_ready(Endpoint* ep);
+// All that waits to be read, on both rails, as FIONREAD counts.
+std::uint32_t rx_unread(Endpoint* ep, int fd);
+// Is there anything at all for a receiver to act on, that is not TCP's?
+bool rx_news(Endpoint* ep);
+// Follows the switches that lie at the very point where the receiver is.
+void rx_follow(Endpoint* ep);
+// TCP says that its next byte is the urgent one; is it the connection's? 1 or 0.
+int rx_at_mark(Endpoint* ep);
+// Follows what switches there are, and looks for a byte behind them.
+bool rx_peek(Endpoint* ep, int fd);
+// Would a send make progress in the ring? True as well when it must go to TCP.
+bool tx_news(Endpoint* ep);
+// A send rides the ring, so the kernel's idea of writable is not the socket's.
+bool tx_on_ring(const Endpoint* ep);
+// Takes note of a reason to send by TCP now, not with the next byte.
+void tx_leave(Endpoint* ep);
+// Bytes sent into the ring that the peer has not taken.
+std::uint32_t tx_pending(Endpoint* ep);
+
+// ---- attachment (attach.cpp) ----
+
+// Makes `ep` use slot `slot` of `map`; the caller is alone inside it. False: it cannot be.
+bool endpoint_attach(Endpoint* ep, int fd);
+
+// Has TCP ended, or broken, without a word from the peer's library? Then the peer was killed.
+bool endpoint_peer_lost(Endpoint* ep, int fd);
+
+// Makes `ep` read what slot 0 of `map` holds, then TCP. `map` is of the same program's past.
+void endpoint_take_up(Endpoint* ep, ArenaMap* map);
+
+// Wakes whoever sleeps on the peer's side for what `word` of it says (rx_wait or tx_wait).
+void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word);
+// Wakes this side's own sleepers: a descriptor was shut down, or moved to TCP.
+void wake_own(Endpoint* ep);
+
+} // namespace xway

@@ -1,0 +1,681 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "epoll.h"
+
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <new>
+
+#include "config.h"
+#include "process.h"
+#include "real.h"
+#include "table.h"
+#include "wait.h"
+
+namespace xway {
+
+namespace {
+
+constexpr std::uint32_t kMembersMax = 1 << 18;
+constexpr std::uint32_t kSetsMax = 4096;
+constexpr int kKernelEvery = 8; // waits served from rings alone, until the kernel is asked as well
+constexpr int kInnerEvents = 32;
+constexpr std::uint32_t kModes = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
+
+} // namespace
+
+// One descriptor in one set.
+struct Member {
+    EpollSet* set;
+    Endpoint* ep;       // nullptr: not connected yet
+    Member* next;       // of the same descriptor
+    Member* next_of_ep; // of the same attached connection
+    Member* next_ready;
+    epoll_event event; // as the program gave it
+    int fd;
+    bool ours;     // registered in the inner set; else in the program's
+    bool listed;   // in the ready list
+    bool disabled; // EPOLLONESHOT has fired
+};
+
+struct EpollSet {
+    std::uint32_t refs;
+    int fd;
+    int inner;         // -1: no member has ever been attached
+    std::uint64_t tag; // what the program's set has as the inner set's data
+    std::uint32_t bell;
+    int since_kernel;
+    bool nested;   // the kernel watches it for another set
+    Member* first; // ready list
+    Member* last;
+    xway_spin spin;
+};
+
+namespace {
+
+// All of it under one lock: held for short, never while sleeping.
+Lock lock;
+Member** watched; // by descriptor
+Member* members;
+Member* free_members;
+std::uint32_t members_used;
+EpollSet* sets;
+EpollSet* free_sets;
+std::uint32_t sets_used;
+
+template <typename T>
+T* reserve(std::size_t count) {
+    void* memory = mmap(nullptr, sizeof(T) * count, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? nullptr : static_cast<T*>(memory);
+}
+
+bool ready_to_use() {
+    if (sets)
+        return true;
+    watched = reserve<Member*>(kTableSize);
+    members = reserve<Member>(kMembersMax);
+    EpollSet* all = reserve<EpollSet>(kSetsMax);
+    if (!watched || !members || !all)
+        return false;
+    sets = all;
+    return true;
+}
+
+Member* member_new() {
+    Member* m = free_members;
+    if (m)
+        free_members = m->next;
+    else if (members_used < kMembersMax)
+        m = &members[members_used++];
+    else
+        return nullptr;
+    *m = Member{};
+    return m;
+}
+
+Member* find(const EpollSet* set, int fd) {
+    if (static_cast<unsigned>(fd) >= kTableSize)
+        return nullptr;
+    for (Member* m = watched[fd]; m; m = m->next) {
+        if (m->set == set)
+            return m;
+    }
+    return nullptr;
+}
+
+void list(Member* m) {
+    if (m->listed || m->disabled)
+        return;
+    m->listed = true;
+    m->next_ready = nullptr;
+    if (m->set->last)
+        m->set->last->next_ready = m;
+    else
+        m->set->first = m;
+    m->set->last = m;
+}
+
+Member* unlist_first(EpollSet* set) {
+    Member* m = set->first;
+    if (!m)
+        return nullptr;
+    set->first = m->next_ready;
+    if (!set->first)
+        set->last = nullptr;
+    m->listed = false;
+    return m;
+}
+
+void unlist(Member* m) {
+    if (!m->listed)
+        return;
+    Member* before = nullptr;
+    for (Member* at = m->set->first; at; before = at, at = at->next_ready) {
+        if (at != m)
+            continue;
+        (before ? before->next_ready : m->set->first) = m->next_ready;
+        if (m->set->last == m)
+            m->set->last = before;
+        m->listed = false;
+        return;
+    }
+}
+
+// Among the members that news of an attached connection concerns, or not.
+void join(Member* m) {
+    Member** head = &m->ep->arena->members[m->ep->side][m->ep->slot];
+    m->next_of_ep = *head;
+    *head = m;
+}
+
+void part(Member* m) {
+    for (Member** at = &m->ep->arena->members[m->ep->side][m->ep->slot]; *at;
+         at = &(*at)->next_of_ep) {
+        if (*at == m) {
+            *at = m->next_of_ep;
+            return;
+        }
+    }
+}
+
+void remove(Member* m) {
+    unlist(m);
+    if (m->ours)
+        part(m);
+    for (Member** at = &watched[m->fd]; *at; at = &(*at)->next) {
+        if (*at == m) {
+            *at = m->next;
+            break;
+        }
+    }
+    m->next = free_members;
+    free_members = m;
+}
+
+// The second set, with the doorbell in it, inside the program's.
+bool open_inner(EpollSet* set) {
+    if (set->inner >= 0)
+        return true;
+    const int inner = process_hide(real.epoll_create1(EPOLL_CLOEXEC));
+    if (inner < 0)
+        return false;
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    if (getrandom(&set->tag, sizeof(set->tag), GRND_NONBLOCK) != sizeof(set->tag))
+        set->tag = reinterpret_cast<std::uintptr_t>(set) * 0x9e3779b97f4a7c15u;
+    bool good = real.epoll_ctl(inner, EPOLL_CTL_ADD, process.bell[set->bell], &event) == 0;
+    event.data.u64 = set->tag;
+    good = good && real.epoll_ctl(set->fd, EPOLL_CTL_ADD, inner, &event) == 0;
+    if (!good) {
+        process_unhide(inner);
+        return false;
+    }
+    set->inner = inner;
+    if (set->nested)
+        bell_sleep(set->bell);
+    return true;
+}
+
+// Whoever waits for the set sleeps in another one: its doorbell must always ring.
+void be_nested(EpollSet* set) {
+    const Guard guard(lock);
+    if (!set->nested && set->inner >= 0)
+        bell_sleep(set->bell);
+    set->nested = true;
+}
+
+// Edge-triggered always: that it still holds, we remember ourselves.
+epoll_event inner_event(Member* m) {
+    epoll_event event{};
+    if (!m->disabled)
+        event.events = (m->event.events & ~kModes) | EPOLLET;
+    event.data.ptr = m;
+    return event;
+}
+
+bool move_in(Member* m) {
+    if (!open_inner(m->set))
+        return false;
+    epoll_event event = inner_event(m);
+    if (real.epoll_ctl(m->set->inner, EPOLL_CTL_ADD, m->fd, &event) != 0)
+        return false;
+    real.epoll_ctl(m->set->fd, EPOLL_CTL_DEL, m->fd, nullptr);
+    m->ours = true;
+    m->ep->looked_at = 0;
+    join(m);
+    list(m);
+    return true;
+}
+
+// All is on TCP for good: the kernel serves it again.
+void move_out(Member* m) {
+    epoll_event event = m->event;
+    if (m->disabled)
+        event.events &= kModes;
+    real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, m->fd, nullptr);
+    real.epoll_ctl(m->set->fd, EPOLL_CTL_ADD, m->fd, &event);
+    m->ours = false;
+    part(m);
+    unlist(m);
+}
+
+std::uint32_t poll_bits(std::uint32_t events) {
+    return events & ~kModes; // the low bits are the same by definition
+}
+
+// What the member has to report, and the doorbell asked for if that is not all it waits for.
+std::uint32_t evaluate(Member* m) {
+    const auto wanted = static_cast<short>(poll_bits(m->event.events));
+    Endpoint* ep = m->ep;
+    if (m->event.events & EPOLLET) {
+        if (wanted & POLLIN)
+            bell_arm_rx(ep);
+        if ((wanted & POLLOUT) && tx_on_ring(ep))
+            bell_arm_tx(ep);
+        return static_cast<std::uint16_t>(endpoint_poll(ep, m->fd, wanted));
+    }
+    short now = endpoint_poll(ep, m->fd, wanted);
+    if (now)
+        return static_cast<std::uint16_t>(now);
+    if (wanted & (POLLIN | POLLRDHUP))
+        bell_arm_rx(ep);
+    if ((wanted & POLLOUT) && tx_on_ring(ep))
+        bell_arm_tx(ep);
+    return static_cast<std::uint16_t>(endpoint_poll(ep, m->fd, wanted));
+}
+
+// Puts into the ready lists what the doorbells say. Only doorbell `bell`'s news; all of them go to
+// every set that the connection is in.
+void take_news(std::uint32_t bell) {
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        ArenaMap* map = process.arena[i];
+        for (std::uint32_t side = 0; side < 2; side++) {
+            if (!(map->sides & (1u << side)))
+                continue;
+            auto& news = map->view.header()->side[side].bell[bell].news;
+            if (news.load(std::memory_order_relaxed) == 0)
+                continue;
+            for (std::uint64_t bits = news.exchange(0); bits != 0; bits &= bits - 1) {
+                const int slot = __builtin_ctzll(bits);
+                for (Member* m = map->members[side][slot]; m; m = m->next_of_ep) {
+                    list(m);
+                    if (m->set->bell != bell)
+                        bell_ring_own(m->set->bell);
+                }
+            }
+        }
+    }
+}
+
+bool any_news(std::uint32_t bell) {
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        const ArenaMap* map = process.arena[i];
+        for (std::uint32_t side = 0; side < 2; side++) {
+            if ((map->sides & (1u << side)) &&
+                map->view.header()->side[side].bell[bell].news.load(std::memory_order_relaxed) != 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+// Hands out what is ready in rings, at most `most`; each waits for its turn again behind the
+// others.
+int collect(EpollSet* set, epoll_event* events, int most) {
+    const Guard guard(lock);
+    take_news(set->bell);
+    int count = 0;
+    Member* const end = set->last;
+    while (count < most && set->first) {
+        Member* m = unlist_first(set);
+        const bool was_last = m == end;
+        if (m->ep->state.load() == State::kPlain && endpoint_left_over(m->ep) == 0) {
+            move_out(m);
+        } else if (const std::uint32_t now = m->disabled ? 0 : evaluate(m)) {
+            events[count].events = now;
+            events[count++].data = m->event.data;
+            if (m->event.events & EPOLLONESHOT) {
+                m->disabled = true;
+                epoll_event event = inner_event(m);
+                real.epoll_ctl(set->inner, EPOLL_CTL_MOD, m->fd, &event);
+            } else if (!(m->event.events & EPOLLET)) {
+                list(m);
+            }
+        }
+        if (was_last)
+            break;
+    }
+    if (set->nested && set->first)
+        bell_ring_own(set->bell);
+    return count;
+}
+
+// The kernel has woken the program's set. Takes the inner set's number out of `events`, and notes
+// which members it stands for.
+int filter(EpollSet* set, epoll_event* events, int count) {
+    if (set->inner < 0)
+        return count;
+    int kept = 0;
+    bool inner = false;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u64 == set->tag)
+            inner = true;
+        else
+            events[kept++] = events[i];
+    }
+    if (!inner)
+        return kept;
+    epoll_event news[kInnerEvents];
+    const Guard guard(lock);
+    // To the last: what is left there does not wake the program's set again.
+    int found;
+    do {
+        found = real.epoll_wait(set->inner, news, kInnerEvents, 0);
+        for (int i = 0; i < found; i++) {
+            auto* m = static_cast<Member*>(news[i].data.ptr);
+            if (m && m->set == set && m->ours) {
+                m->ep->looked_at = 0; // ask TCP what it was
+                list(m);
+            }
+        }
+    } while (found == kInnerEvents);
+    return kept;
+}
+
+int kernel_wait(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
+                const sigset_t* mask) {
+    const std::int64_t left =
+        deadline == 0 || deadline == kNever ? 0 : std::max<std::int64_t>(deadline - now_ns(), 0);
+    int count;
+    if (left == 0) {
+        count = real.epoll_pwait(set_fd, events, most, deadline == kNever ? -1 : 0, mask);
+    } else {
+        const timespec timeout{left / 1000000000, left % 1000000000};
+        count = real.epoll_pwait2(set_fd, events, most, &timeout, mask);
+        if (count < 0 &&
+            errno == ENOSYS) // before Linux 5.11. Never early: a part of a ms is one more
+            count = real.epoll_pwait(
+                set_fd, events, most,
+                static_cast<int>(std::min<std::int64_t>((left + 999999) / 1000000, INT_MAX)), mask);
+    }
+    return count <= 0 ? count : filter(set, events, count);
+}
+
+bool spin(EpollSet* set) {
+    if (config.spin_ns == 0 || process.processors < 2)
+        return false;
+    set->spin.wake_ns = 2500;
+    const auto budget = static_cast<std::int64_t>(
+        xway_spin_for(&set->spin, static_cast<std::uint64_t>(config.spin_ns)));
+    if (budget == 0)
+        return false;
+    const std::int64_t end = now_ns() + budget;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if (any_news(set->bell)) {
+                xway_spin_learn(&set->spin, true);
+                return true;
+            }
+            cpu_relax();
+        }
+    } while (now_ns() < end);
+    xway_spin_learn(&set->spin, false);
+    return false;
+}
+
+// Sleeps in the kernel, after a last look. The events of the kernel or of rings; 0: look again.
+int sleep(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
+          const sigset_t* mask) {
+    bell_sleep(set->bell);
+    int count = collect(set, events, most);
+    if (count == 0)
+        count = kernel_wait(set, set_fd, events, most, deadline, mask);
+    const int error = errno;
+    bell_wake(set->bell);
+    errno = error;
+    return count;
+}
+
+} // namespace
+
+EpollSet* epoll_new(int fd) {
+    const Guard guard(lock);
+    if (!ready_to_use())
+        return nullptr;
+    EpollSet* set = free_sets;
+    if (set)
+        free_sets = reinterpret_cast<EpollSet*>(set->first);
+    else if (sets_used < kSetsMax)
+        set = &sets[sets_used++];
+    else
+        return nullptr;
+    *set = EpollSet{};
+    set->refs = 1;
+    set->fd = fd;
+    set->inner = -1;
+    set->bell = static_cast<std::uint32_t>(set - sets);
+    return set;
+}
+
+void epoll_get(EpollSet* set) {
+    const Guard guard(lock);
+    set->refs++;
+}
+
+void epoll_put(EpollSet* set) {
+    const Guard guard(lock);
+    if (--set->refs > 0)
+        return;
+    for (std::uint32_t i = 0; i < members_used; i++) {
+        if (members[i].set == set) {
+            remove(&members[i]);
+            members[i].set = nullptr;
+        }
+    }
+    if (set->inner >= 0) {
+        if (set->nested)
+            bell_wake(set->bell);
+        process_unhide(set->inner);
+    }
+    set->first = reinterpret_cast<Member*>(free_sets);
+    free_sets = set;
+}
+
+std::uint32_t epoll_sets() {
+    return sets_used;
+}
+
+int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event* event) {
+    const Entry entry = table_get(fd);
+    if (EpollSet* nested = entry.epoll(); nested && operation == EPOLL_CTL_ADD)
+        be_nested(nested);
+    if (entry.endpoint() == nullptr && !entry.is_socket())
+        return real.epoll_ctl(set_fd, operation, fd, event);
+    const Guard guard(lock);
+    Member* m = find(set, fd);
+    Endpoint* ep = entry.endpoint();
+    const bool ours = m ? m->ours : ep && ep->state.load() == State::kRing;
+    if (!ours) {
+        if (real.epoll_ctl(set_fd, operation, fd, event) != 0)
+            return -1;
+    }
+    switch (operation) {
+    case EPOLL_CTL_ADD:
+        if (m) {
+            if (ours) {
+                errno = EEXIST;
+                return -1;
+            }
+            remove(m);
+        }
+        m = member_new();
+        if (!m) {
+            errno = ENOSPC;
+            return -1;
+        }
+        m->set = set;
+        m->ep = ep;
+        m->fd = fd;
+        m->event = *event;
+        m->next = watched[fd];
+        watched[fd] = m;
+        if (!ours)
+            return 0;
+        set->bell %= process.bells;
+        ep->mine->bell = set->bell;
+        if (!move_in(m)) {
+            remove(m);
+            return -1;
+        }
+        bell_ring_own(set->bell);
+        return 0;
+    case EPOLL_CTL_MOD:
+        if (!m) {
+            if (ours)
+                errno = ENOENT;
+            return ours ? -1 : 0;
+        }
+        if (ours && ((m->event.events | event->events) & EPOLLEXCLUSIVE)) {
+            errno = EINVAL;
+            return -1;
+        }
+        m->event = *event;
+        m->disabled = false;
+        if (ours) {
+            epoll_event inner = inner_event(m);
+            real.epoll_ctl(set->inner, EPOLL_CTL_MOD, fd, &inner);
+            list(m);
+            bell_ring_own(set->bell);
+        }
+        return 0;
+    case EPOLL_CTL_DEL:
+        if (!m) {
+            if (ours)
+                errno = ENOENT;
+            return ours ? -1 : 0;
+        }
+        if (ours)
+            real.epoll_ctl(set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        remove(m);
+        m->set = nullptr;
+        return 0;
+    default: errno = EINVAL; return -1;
+    }
+}
+
+int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
+                   const sigset_t* mask) {
+    KeepErrno keep;
+    for (;;) {
+        int count = 0;
+        if (set->inner < 0) {
+            count = kernel_wait(set, set_fd, events, most, deadline, mask);
+            if (count != 0)
+                return count > 0 ? count : static_cast<int>(keep.fail(errno));
+            if (set->inner < 0 || (deadline != kNever && now_ns() >= deadline))
+                return 0;
+        }
+        count = collect(set, events, most);
+        if (count > 0) {
+            if (count < most && ++set->since_kernel >= kKernelEvery) {
+                set->since_kernel = 0;
+                const int more = kernel_wait(set, set_fd, events + count, most - count, 0, nullptr);
+                count += std::max(more, 0);
+            }
+            return count;
+        }
+        if (deadline == 0 || spin(set)) {
+            count = kernel_wait(set, set_fd, events, most, 0, mask);
+            if (count == 0)
+                count = collect(set, events, most);
+        } else {
+            count = sleep(set, set_fd, events, most, deadline, mask);
+            if (count == 0)
+                count = collect(set, events, most);
+        }
+        if (count != 0)
+            return count > 0 ? count : static_cast<int>(keep.fail(errno));
+        if (deadline != kNever && now_ns() >= deadline)
+            return 0;
+    }
+}
+
+bool epoll_has_news(EpollSet* set) {
+    if (set->inner < 0)
+        return false;
+    const Guard guard(lock);
+    take_news(set->bell);
+    for (Member* m = set->first; m; m = m->next_ready) {
+        if (evaluate(m))
+            return true;
+    }
+    return false;
+}
+
+void epoll_forget(int fd, Endpoint* ep) {
+    if (!watched || static_cast<unsigned>(fd) >= kTableSize || !watched[fd])
+        return;
+    const KeepErrno keep;
+    const Guard guard(lock);
+    while (Member* m = watched[fd]) {
+        // With another descriptor for it, the kernel would go on reporting it under this number.
+        if (m->ours && ep && ep->refs.load() > 1)
+            real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        remove(m);
+        m->set = nullptr;
+    }
+}
+
+std::uint32_t epoll_attached(Endpoint* ep, int fd) {
+    if (!watched)
+        return 0;
+    const Guard guard(lock);
+    std::uint32_t bell = 0;
+    const int top = table.top.load();
+    const bool alone = ep->refs.load() == 1;
+    for (int at = alone ? fd : 0; at < (alone ? fd + 1 : top); at++) {
+        if (table_endpoint(at) != ep)
+            continue;
+        for (Member* m = watched[at]; m; m = m->next) {
+            m->ep = ep;
+            m->set->bell %= process.bells;
+            bell = m->set->bell;
+            move_in(m);
+        }
+    }
+    // Whoever sleeps in one of the sets does not know yet that there is a doorbell to sleep on.
+    bell_ring_own(bell);
+    return bell;
+}
+
+short endpoint_poll(Endpoint* ep, int fd, short events) {
+    short now = 0;
+    const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
+    const bool rx_ring = (xway_load(&ep->rx.epoch) & 1) != 0 && !ep->rx_cut;
+    const bool tx_ring = tx_on_ring(ep);
+    const std::uint32_t enough = ep->rcv_lowat.load(std::memory_order_relaxed);
+    if ((events & (POLLIN | POLLRDNORM)) && rx_ready(ep) != 0 &&
+        (enough <= 1 || rx_unread(ep, fd) >= enough))
+        now |= events & (POLLIN | POLLRDNORM);
+    if ((events & (POLLOUT | POLLWRNORM)) && tx_ring && tx_news(ep))
+        now |= events & (POLLOUT | POLLWRNORM);
+    const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
+    bool ask = gone || !rx_ring || !tx_ring || (flags & (kSlotLook | kSlotGone)) != 0;
+    if (!ask && now == 0) {
+        const std::int64_t time = coarse_ns();
+        if (time - ep->looked_at >= kLookNs) {
+            ep->looked_at = time;
+            ask = true;
+        }
+    }
+    pollfd kernel{fd, events, 0};
+    if (ask && real.poll(&kernel, 1, 0) > 0) {
+        if (tx_ring)
+            kernel.revents &= static_cast<short>(~(POLLOUT | POLLWRNORM));
+        now |= kernel.revents;
+    }
+    // A switch that the receiver has not followed yet is followed by reading.
+    if ((events & ~now & (POLLIN | POLLRDNORM)) && rx_news(ep) && rx_peek(ep, fd) &&
+        (enough <= 1 || rx_unread(ep, fd) >= enough))
+        now |= events & (POLLIN | POLLRDNORM);
+    return now;
+}
+
+void epoll_lock() {
+    lock.lock();
+}
+
+void epoll_unlock() {
+    lock.unlock();
+}
+
+void epoll_forked() {
+    new (&lock) Lock();
+    // The doorbells in inherited sets are the parent's. Its connections stay ours without them.
+}
+
+} // namespace xway

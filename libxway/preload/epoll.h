@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// epoll.h - epoll sets with connections that ride rings.
+//
+// DOC: Theory of operation
+//
+// The program's epoll set stays what it is, and the kernel serves all of it that rides TCP. When a
+// connection is attached, its registration moves into a second set of our own, which the program's
+// set contains under a number that only we know; the process's doorbell is in there too. What is
+// ready in rings is kept in a list: a peer's doorbell puts a member in, finding nothing to do for
+// it takes it out, and asks for the doorbell again. epoll_wait() hands out that list, then what the
+// kernel has; it sleeps in the kernel, on the program's set, with the program's signal mask.
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
+#include <cstdint>
+
+#include "endpoint.h"
+
+namespace xway {
+
+struct EpollSet;
+
+// For a new set `fd`; nullptr: none left, the kernel serves it alone.
+EpollSet* epoll_new(int fd);
+void epoll_get(EpollSet* set);
+void epoll_put(EpollSet* set);
+// How many sets this process has made, at least.
+std::uint32_t epoll_sets();
+
+int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event* event);
+int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
+                   const sigset_t* mask);
+// Has the set something ready that the kernel does not know of?
+bool epoll_has_news(EpollSet* set);
+
+// `fd` is about to be closed, or to become something else.
+void epoll_forget(int fd, Endpoint* ep);
+// Moves its registrations; which doorbell it is to use.
+std::uint32_t epoll_attached(Endpoint* ep, int fd);
+
+// poll(2) bits of an attached connection, of which `events` are wanted.
+short endpoint_poll(Endpoint* ep, int fd, short events);
+
+void epoll_lock();
+void epoll_unlock();
+void epoll_forked();
+
+// poll(2), select(2) with connections on rings (poll.cpp).
+int poll_for(pollfd* fds, nfds_t count, std::int64_t deadline, const sigset_t* mask);
+bool poll_concerns_us(pollfd* fds, nfds_t count);
+
+} // namespace xway

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// init.cpp - before the program's main(), and after it.
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "config.h"
+#include "inherit.h"
+#include "process.h"
+#include "real.h"
+#include "signals.h"
+#include "table.h"
+#include "wrap.h"
+
+namespace xway {
+
+Config config;
+
+namespace {
+
+std::int64_t number(const char* name, std::int64_t otherwise) {
+    const char* text = secure_getenv(name);
+    if (!text || !*text)
+        return otherwise;
+    char* end;
+    const long long value = strtoll(text, &end, 10);
+    return *end == 0 && value >= 0 ? value : otherwise;
+}
+
+// The table must be there before any wrapper runs, and those of other libraries' constructors may
+// run before ours: the dynamic linker runs this first of all.
+[[gnu::constructor(101)]] void begin() {
+    static bool done;
+    if (done)
+        return;
+    done = true;
+    table_init();
+    config_read();
+    process_init();
+    signals_init();
+    inherit();
+}
+
+// Bytes that nobody has read when the process ends are told to the peer by a reset, as TCP would.
+[[gnu::destructor(101)]] void end() {
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        Endpoint* ep = table_endpoint(fd);
+        if (ep && ep->attached && ep->refs.load() == process_refs(ep) && rx_ready(ep) != 0) {
+            const linger now{1, 0};
+            real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        }
+    }
+}
+
+} // namespace
+
+void config_read() {
+    config.enabled = number("XWAY_ENABLE", 1) != 0;
+    config.after = static_cast<std::uint32_t>(number("XWAY_AFTER", 8));
+    config.flip_ms = static_cast<std::uint32_t>(number("XWAY_FLIP_MS", 0));
+    config.spin_ns = number("XWAY_SPIN_US", 20) * 1000;
+    config.debug = number("XWAY_DEBUG", 0) != 0;
+}
+
+} // namespace xway

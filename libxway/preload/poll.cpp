@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// poll.cpp - poll and select over descriptors of which some ride rings.
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "epoll.h"
+#include "process.h"
+#include "real.h"
+#include "signals.h"
+#include "table.h"
+#include "wait.h"
+
+namespace xway {
+
+namespace {
+
+constexpr nfds_t kOnStack = 512; // of pollfds; more are put elsewhere
+
+// Ours, if `fd` needs more than the kernel to say whether it is ready.
+Endpoint* ring_of(int fd) {
+    Endpoint* ep = fd >= 0 ? table_endpoint(fd) : nullptr;
+    return ep && ep->state.load(std::memory_order_acquire) == State::kRing ? ep : nullptr;
+}
+
+// What rings alone have to say. The number of descriptors that are ready.
+int ask_rings(pollfd* fds, nfds_t count) {
+    int ready = 0;
+    for (nfds_t i = 0; i < count; i++) {
+        fds[i].revents = 0;
+        if (Endpoint* ep = ring_of(fds[i].fd)) {
+            fds[i].revents = endpoint_poll(ep, fds[i].fd, fds[i].events);
+        } else if (EpollSet* set = fds[i].fd >= 0 ? table_get(fds[i].fd).epoll() : nullptr) {
+            if ((fds[i].events & POLLIN) && epoll_has_news(set))
+                fds[i].revents = POLLIN;
+        }
+        ready += fds[i].revents != 0;
+    }
+    return ready;
+}
+
+void arm(const pollfd* fds, nfds_t count) {
+    for (nfds_t i = 0; i < count; i++) {
+        Endpoint* ep = ring_of(fds[i].fd);
+        if (!ep)
+            continue;
+        if (fds[i].events & (POLLIN | POLLRDNORM | POLLRDHUP))
+            bell_arm_rx(ep);
+        if ((fds[i].events & (POLLOUT | POLLWRNORM)) && tx_on_ring(ep))
+            bell_arm_tx(ep);
+    }
+}
+
+// The kernel's half: all but what rings answer better. `mine` has room for count + 1.
+void prepare(const pollfd* fds, pollfd* mine, nfds_t count, int bells) {
+    for (nfds_t i = 0; i < count; i++) {
+        mine[i] = fds[i];
+        mine[i].revents = 0;
+        Endpoint* ep = ring_of(fds[i].fd);
+        if (ep && tx_on_ring(ep))
+            mine[i].events &= static_cast<short>(~(POLLOUT | POLLWRNORM));
+    }
+    mine[count] = {bells, POLLIN, 0};
+}
+
+// Both halves together.
+int merge(pollfd* fds, const pollfd* mine, nfds_t count) {
+    int ready = 0;
+    for (nfds_t i = 0; i < count; i++) {
+        Endpoint* ep = ring_of(fds[i].fd);
+        if (mine[i].revents && ep)
+            ep->looked_at = 0;
+        fds[i].revents |= mine[i].revents;
+        ready += fds[i].revents != 0;
+    }
+    return ready;
+}
+
+bool all_hear(const pollfd* fds, nfds_t count) {
+    for (nfds_t i = 0; i < count; i++) {
+        Endpoint* ep = ring_of(fds[i].fd);
+        if (ep && !bell_works(ep))
+            return false;
+    }
+    return true;
+}
+
+int poll_with(pollfd* fds, pollfd* mine, nfds_t count, std::int64_t deadline,
+              const sigset_t* mask) {
+    constexpr std::int64_t kDeafNs = 5'000'000; // between looks, if no doorbell can be heard
+    constexpr std::int64_t kLookAgainNs = 1'000'000'000;
+    for (;;) {
+        const bool hear = all_hear(fds, count) && process.bells > 0;
+        const int bells = hear ? bell_poll_set() : -1;
+        int ready = ask_rings(fds, count);
+        bool asleep = false;
+        if (ready == 0 && deadline != 0) {
+            asleep = true;
+            for (std::uint32_t i = 0; i < process.bells; i++)
+                bell_sleep(i);
+            arm(fds, count);
+            ready = ask_rings(fds, count);
+        }
+        prepare(fds, mine, count, bells);
+        std::int64_t wait = 0;
+        if (ready == 0 && deadline != 0) {
+            const std::int64_t now = now_ns();
+            wait = std::max<std::int64_t>(
+                std::min(deadline, now + (hear ? kLookAgainNs : kDeafNs)) - now, 0);
+        }
+        const timespec timeout{wait / 1000000000, wait % 1000000000};
+        const int result = real.ppoll(mine, count + 1, &timeout, mask);
+        const int error = errno;
+        if (asleep) {
+            for (std::uint32_t i = 0; i < process.bells; i++)
+                bell_wake(i);
+        }
+        if (result > 0 && mine[count].revents)
+            bell_heard(bells);
+        if (result < 0 && ready == 0) {
+            errno = error;
+            return -1;
+        }
+        ready = result > 0 ? merge(fds, mine, count) : ready;
+        if (ready > 0)
+            return ready;
+        // The doorbell may have rung for one of these.
+        ready = ask_rings(fds, count);
+        if (ready > 0)
+            return ready;
+        if (deadline == 0 || (deadline != kNever && now_ns() >= deadline))
+            return 0;
+    }
+}
+
+} // namespace
+
+bool poll_concerns_us(pollfd* fds, nfds_t count) {
+    for (nfds_t i = 0; i < count; i++) {
+        if (fds[i].fd >= 0 && (ring_of(fds[i].fd) || table_get(fds[i].fd).epoll()))
+            return true;
+    }
+    return false;
+}
+
+int poll_for(pollfd* fds, nfds_t count, std::int64_t deadline, const sigset_t* mask) {
+    KeepErrno keep;
+    int result;
+    if (count < kOnStack) {
+        pollfd mine[kOnStack];
+        result = poll_with(fds, mine, count, deadline, mask);
+    } else {
+        const std::size_t size = sizeof(pollfd) * (count + 1);
+        void* memory =
+            mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return static_cast<int>(keep.fail(ENOMEM));
+        result = poll_with(fds, static_cast<pollfd*>(memory), count, deadline, mask);
+        const int error = errno;
+        munmap(memory, size);
+        errno = error;
+    }
+    return result < 0 ? static_cast<int>(keep.fail(errno)) : result;
+}
+
+} // namespace xway

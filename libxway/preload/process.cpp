@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "process.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <new>
+
+#include "epoll.h"
+#include "real.h"
+#include "registrar.h"
+#include "table.h"
+
+namespace xway {
+
+Process process;
+thread_local constinit Thread thread;
+
+namespace {
+
+constexpr int kHiddenFrom = 4096 - 256; // where hidden descriptors go, if the limit allows
+constexpr int kHiddenRoom = 256;
+
+int hidden_base() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > kHiddenFrom + kHiddenRoom)
+        return kHiddenFrom;
+    return std::max(static_cast<int>(limit.rlim_cur) - kHiddenRoom, 0);
+}
+
+std::uint32_t count_processors() {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof(set), &set) == 0
+               ? static_cast<std::uint32_t>(CPU_COUNT(&set))
+               : 1;
+}
+
+void before_fork() {
+    epoll_lock();
+    registrar_lock();
+    process.lock.lock();
+    // The child's descriptors count from here on, or the last one might seem closed before it runs.
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        if (Endpoint* ep = table_endpoint(fd)) {
+            ep->forked = true;
+            endpoint_get(ep);
+        }
+    }
+}
+
+void after_fork_in_parent() {
+    process.lock.unlock();
+    registrar_unlock();
+    epoll_unlock();
+}
+
+void after_fork_in_child() {
+    thread = Thread();
+    registrar_forked();
+    epoll_forked();
+    // A lock names its owner by a thread of the parent: it is ours, and free.
+    new (&process.lock) Lock();
+    for (int& bell : process.bell) {
+        if (bell >= 0)
+            process_unhide(bell);
+        bell = -1;
+    }
+    process.pid = getpid();
+    process.token = static_cast<std::uint32_t>(process.pid);
+    process.bells = 0;
+    process.arenas = 0;
+    for (std::uint32_t& sleeping : process.sleeping)
+        sleeping = 0;
+}
+
+} // namespace
+
+int process_hide(int fd) {
+    if (fd < 0)
+        return -1;
+    const int high = real.fcntl(fd, F_DUPFD_CLOEXEC, reinterpret_cast<void*>(hidden_base()));
+    if (high >= 0)
+        real.close(fd);
+    const int now = high >= 0 ? high : fd;
+    table_set(now, Entry::hidden());
+    return now;
+}
+
+void process_unhide(int fd) {
+    table_clear(fd, Entry::hidden());
+    real.close(fd);
+}
+
+bool process_make_bells() {
+    if (process.bells != 0)
+        return true;
+    // A doorbell for each epoll set, so that a thread is not woken for another's connections.
+    const std::uint32_t wanted = std::clamp(epoll_sets(), 1u, kArenaBells);
+    for (std::uint32_t i = 0; i < wanted; i++) {
+        process.bell[i] = process_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        if (process.bell[i] < 0)
+            return false;
+    }
+    process.bells = wanted;
+    return true;
+}
+
+void process_init() {
+    process.pid = getpid();
+    process.token = static_cast<std::uint32_t>(process.pid);
+    process.processors = count_processors();
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+std::uint32_t process_refs(const Endpoint* ep) {
+    std::uint32_t refs = 0;
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++)
+        refs += table_endpoint(fd) == ep;
+    return refs;
+}
+
+} // namespace xway

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "registrar.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <iterator>
+#include <new>
+
+#include "../wire.h"
+#include "config.h"
+#include "process.h"
+#include "real.h"
+#include "table.h"
+#include "wait.h"
+
+namespace xway {
+
+namespace {
+
+constexpr std::int64_t kRetryNs = 1'000'000'000; // between two looks for an xwayd
+constexpr std::uint64_t kPointerBits = (1ull << 48) - 1;
+
+Lock lock;
+Mailbox* mailbox;                           // nullptr until kWelcome
+std::uint32_t mail_read;                    // messages taken
+std::int64_t next_try;                      // coarse
+std::atomic<std::uint64_t> asked, answered; // registrations; their difference may be under way
+
+// What xwayd repeats in its answer: the place, and the tenant's number.
+std::uint64_t name_of(const Endpoint* ep) {
+    return (reinterpret_cast<std::uintptr_t>(ep) & kPointerBits) |
+           static_cast<std::uint64_t>(ep->generation) << 48;
+}
+
+Endpoint* endpoint_named(std::uint64_t name) {
+    auto* ep = reinterpret_cast<Endpoint*>(name & kPointerBits);
+    if (!endpoint_exists(ep) || name_of(ep) != name || ep->refs.load() == 0)
+        return nullptr;
+    return ep;
+}
+
+void drop_connection() {
+    if (process.control >= 0)
+        process_unhide(process.control);
+    process.control = -1;
+    next_try = coarse_ns() + kRetryNs;
+}
+
+bool send_message(WireMsg message, const int* fds, std::size_t count) {
+    alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int) * kWireFdsMax)];
+    iovec part{&message, sizeof(message)};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    if (count > 0) {
+        memset(space, 0, sizeof(space));
+        header.msg_control = space;
+        header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+        cmsghdr* control = CMSG_FIRSTHDR(&header);
+        control->cmsg_level = SOL_SOCKET;
+        control->cmsg_type = SCM_RIGHTS;
+        control->cmsg_len = CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(control), fds, sizeof(int) * count);
+    }
+    const ssize_t sent = real.sendmsg(process.control, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent == sizeof(message))
+        return true;
+    if (sent < 0 && errno != EAGAIN && errno != ETOOMANYREFS)
+        drop_connection();
+    return false;
+}
+
+bool socket_address(sockaddr_un* address) {
+    *address = {};
+    address->sun_family = AF_UNIX;
+    const std::size_t space = sizeof(address->sun_path);
+    if (const char* path = secure_getenv(kWirePathVariable); path && *path)
+        return snprintf(address->sun_path, space, "%s", path) < static_cast<int>(space);
+    if (const char* directory = secure_getenv("XDG_RUNTIME_DIR"); directory && *directory) {
+        const int length = snprintf(address->sun_path, space, "%s/xway/xwayd.sock", directory);
+        if (length < static_cast<int>(space) && access(address->sun_path, F_OK) == 0)
+            return true;
+    }
+    snprintf(address->sun_path, space, "%s", kWireSystemPath);
+    return true;
+}
+
+// With the lock. True: there is an xwayd, and it knows us.
+bool connect_monitor() {
+    if (process.control >= 0)
+        return true;
+    const std::int64_t now = coarse_ns();
+    if (now < next_try)
+        return false;
+    next_try = now + kRetryNs;
+    sockaddr_un address;
+    if (!socket_address(&address) || !process_make_bells())
+        return false;
+    const int fd = real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    if (real.connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+        real.close(fd);
+        return false;
+    }
+    process.control = process_hide(fd);
+    if (mailbox)
+        munmap(mailbox, XWAY_PAGE_SIZE);
+    mailbox = nullptr;
+    mail_read = 0;
+    WireMsg hello{};
+    hello.type = WireType::kHello;
+    hello.arg = kWireVersion;
+    return send_message(hello, process.bell, process.bells);
+}
+
+void release_slot(std::uint32_t arena, std::uint32_t slot, std::uint32_t side) {
+    WireMsg message{};
+    message.type = WireType::kRelease;
+    message.arena = arena;
+    message.slot = slot;
+    message.side = side;
+    if (process.control >= 0)
+        send_message(message, nullptr, 0);
+}
+
+// Gives back a slot that was never used: the peer, which may use its end already, is to know that
+// this one sends by TCP.
+void refuse_slot(const ArenaMap* map, std::uint32_t slot, std::uint32_t side) {
+    map->view.slot(slot)->side[side].flags.fetch_or(kSlotTcpOnly | kSlotLeft);
+    release_slot(map->id, slot, side);
+}
+
+ArenaMap* find_arena(std::uint32_t id) {
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        if (process.arena[i]->id == id)
+            return process.arena[i];
+    }
+    return nullptr;
+}
+
+// What xwayd promises of an arena, the kernel confirms: nobody can make it shorter under us.
+std::uint8_t* map_arena(int fd) {
+    struct stat status;
+    const long seals = reinterpret_cast<long>(nullptr) + real.fcntl(fd, F_GET_SEALS, nullptr);
+    if (fstat(fd, &status) != 0 || status.st_size < static_cast<off_t>(kArenaBytes) || seals < 0 ||
+        (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+        return nullptr;
+    void* base =
+        mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (base == MAP_FAILED)
+        return nullptr;
+    const auto* header = static_cast<const ArenaHeader*>(base);
+    if (header->magic != kArenaMagic || header->version != kArenaVersion) {
+        munmap(base, kArenaBytes);
+        return nullptr;
+    }
+    return static_cast<std::uint8_t*>(base);
+}
+
+ArenaMap* add_arena(const WireMsg& message, const int* fds, std::size_t count) {
+    if (process.arenas == kArenasMax || count < 2 || count > 1 + kArenaBells)
+        return nullptr;
+    std::uint8_t* base = map_arena(fds[0]);
+    if (!base)
+        return nullptr;
+    void* memory =
+        mmap(nullptr, sizeof(ArenaMap), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        munmap(base, kArenaBytes);
+        return nullptr;
+    }
+    ArenaMap* map = new (memory) ArenaMap{};
+    map->view.base = base;
+    map->id = message.arena;
+    map->owner = process.token;
+    map->bells = static_cast<std::uint32_t>(count - 1);
+    for (std::uint32_t i = 0; i < map->bells; i++)
+        map->bell[i] = process_hide(fds[i + 1]);
+    const Guard guard(process.lock);
+    process.arena[process.arenas++] = map;
+    bells_publish(map);
+    return map;
+}
+
+void drop_arena(std::uint32_t id) {
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        ArenaMap* map = process.arena[i];
+        if (map->id != id)
+            continue;
+        process.arena[i] = process.arena[--process.arenas];
+        for (std::uint32_t b = 0; b < map->bells; b++)
+            process_unhide(map->bell[b]);
+        munmap(map->view.base, kArenaBytes);
+        munmap(map, sizeof(*map));
+        return;
+    }
+}
+
+// `fds` whose entry this call has made -1 have found a home.
+void on_attach(const WireMsg& message, int* fds, std::size_t count) {
+    ArenaMap* map = find_arena(message.arena);
+    if (!map && count > 0) {
+        map = add_arena(message, fds, count);
+        for (std::size_t i = 1; map && i < count; i++)
+            fds[i] = -1;
+    }
+    Endpoint* ep = endpoint_named(message.conn);
+    if (!map || !ep || message.slot >= kArenaSlots || message.side > 1 ||
+        ep->phase.load() != Phase::kRegistered) {
+        if (map && message.slot < kArenaSlots && message.side <= 1)
+            refuse_slot(map, message.slot, message.side);
+        else
+            release_slot(message.arena, message.slot, message.side);
+        if (ep && !map)
+            ep->phase = Phase::kOver;
+        return;
+    }
+    map->sides |= 1u << message.side;
+    ep->arena = map;
+    ep->slot = message.slot;
+    ep->side = message.side;
+    ep->peer_pid = message.peer;
+    ep->phase.store(Phase::kMatched, std::memory_order_release);
+}
+
+void on_message(const WireMsg& message, int* fds, std::size_t count) {
+    switch (message.type) {
+    case WireType::kWelcome:
+        if (count == 1) {
+            void* page = mmap(nullptr, XWAY_PAGE_SIZE, PROT_READ, MAP_SHARED, fds[0], 0);
+            mailbox = page == MAP_FAILED ? nullptr : static_cast<Mailbox*>(page);
+        }
+        break;
+    case WireType::kAttach:
+        answered++;
+        on_attach(message, fds, count);
+        break;
+    case WireType::kDecline:
+        answered++;
+        if (Endpoint* ep = endpoint_named(message.conn)) {
+            Phase registered = Phase::kRegistered;
+            ep->phase.compare_exchange_strong(registered, Phase::kOver);
+        }
+        break;
+    case WireType::kDrop: drop_arena(message.arena); break;
+    default: break;
+    }
+}
+
+// One message; false: there is none.
+bool read_message() {
+    alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int) * kWireFdsMax)];
+    WireMsg message{};
+    iovec part{&message, sizeof(message)};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = space;
+    header.msg_controllen = sizeof(space);
+    const ssize_t got = real.recvmsg(process.control, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got <= 0) {
+        if (got == 0 || errno != EAGAIN)
+            drop_connection();
+        return false;
+    }
+    int fds[kWireFdsMax];
+    std::size_t count = 0;
+    for (cmsghdr* control = CMSG_FIRSTHDR(&header); control;
+         control = CMSG_NXTHDR(&header, control)) {
+        if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_RIGHTS) {
+            count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            memcpy(fds, CMSG_DATA(control), count * sizeof(int));
+        }
+    }
+    mail_read++;
+    if (got == sizeof(message))
+        on_message(message, fds, count);
+    for (std::size_t i = 0; i < count; i++) {
+        if (fds[i] >= 0)
+            real.close(fds[i]);
+    }
+    return true;
+}
+
+} // namespace
+
+void registrar_register(Endpoint* ep, int fd) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    Phase fresh = Phase::kNew;
+    if (!connect_monitor() || (mailbox && !mailbox->enabled.load())) {
+        ep->calls = 0;
+        return;
+    }
+    if (!ep->phase.compare_exchange_strong(fresh, Phase::kRegistered))
+        return;
+    WireMsg message{};
+    message.type = WireType::kRegister;
+    message.conn = name_of(ep);
+    if (send_message(message, &fd, 1)) {
+        asked++;
+    } else {
+        ep->phase = Phase::kNew;
+        ep->calls = 0;
+    }
+}
+
+void registrar_read_mail() {
+    if (mailbox && mailbox->mail.load(std::memory_order_acquire) == mail_read)
+        return;
+    const KeepErrno keep;
+    const Critical critical;
+    if (!lock.try_lock())
+        return;
+    while (process.control >= 0 && read_message()) {
+    }
+    lock.unlock();
+}
+
+void registrar_cancel(Endpoint* ep, int fd) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    const Phase phase = ep->phase.exchange(Phase::kOver);
+    if (phase == Phase::kMatched) {
+        refuse_slot(ep->arena, ep->slot, ep->side);
+    } else if (phase == Phase::kRegistered) {
+        WireMsg message{};
+        message.type = WireType::kCancel;
+        message.conn = name_of(ep);
+        if (process.control >= 0)
+            send_message(message, nullptr, 0);
+        // With bytes unread, a close is a reset, and must stay one.
+        int unread = 0;
+        if (fd >= 0 && !ep->forked && real.ioctl(fd, FIONREAD, &unread) == 0 && unread == 0)
+            real.shutdown(fd, SHUT_RDWR);
+    }
+}
+
+void registrar_release(Endpoint* ep) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    if (ep->owner != process.token)
+        return; // the process that xwayd gave the slot to will end one day
+    {
+        const Guard arenas(process.lock);
+        ep->arena->endpoint[ep->side][ep->slot] = nullptr;
+    }
+    release_slot(ep->arena->id, ep->slot, ep->side);
+}
+
+void registrar_lock() {
+    lock.lock();
+}
+
+void registrar_unlock() {
+    lock.unlock();
+}
+
+void registrar_forked() {
+    new (&lock) Lock();
+    if (process.control >= 0)
+        process_unhide(process.control);
+    process.control = -1;
+    if (mailbox)
+        munmap(mailbox, XWAY_PAGE_SIZE);
+    mailbox = nullptr;
+    next_try = 0;
+}
+
+} // namespace xway

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// rx.cpp - the receiving end of an attached connection.
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "config.h"
+#include "cursor.h"
+#include "endpoint.h"
+#include "fault.h"
+#include "real.h"
+#include "signals.h"
+#include "wait.h"
+
+namespace xway {
+
+namespace {
+
+// Read once, in the order that xway/stream.h asks for: head, then epoch, then marks.
+void view_read(xway_view* view, const SlotSide* side) {
+    view->prod = static_cast<std::uint32_t>(side->head.load(std::memory_order_acquire));
+    view->epoch = xway_load_acquire(&side->tx_epoch);
+    for (unsigned i = 0; i < XWAY_MARKS; i++) {
+        view->mark[i].at = xway_load(&side->mark[i].at);
+        view->mark[i].ring = xway_load(&side->mark[i].ring);
+    }
+}
+
+// A cut ring period ends where head stood, whether or not the sender has noticed.
+void view_cut(xway_view* view, const xway_rx& rx) {
+    if (view->epoch == rx.epoch && xway_rx_rail(&rx) == XWAY_RAIL_RING) {
+        view->mark[rx.epoch % XWAY_MARKS] = {view->prod, 0};
+        view->epoch++;
+    } else if (view->epoch + 1 == rx.epoch) {
+        view->epoch = rx.epoch; // followed already
+    }
+}
+
+// Bytes that TCP holds for the program.
+std::uint32_t tcp_unread(int fd) {
+    int unread = 0;
+    return real.ioctl(fd, FIONREAD, &unread) == 0 ? static_cast<std::uint32_t>(unread) : 0;
+}
+
+// What comes next for `rx`, which is ep->rx, or a copy that looks ahead of it, past `skip` bytes of
+// TCP.
+struct xway_rx_step next_step(Endpoint* ep, xway_rx* rx, int fd, std::uint32_t skip = 0) {
+    constexpr std::uint32_t kAll = 1u << 30;
+    xway_view view;
+    std::uint32_t tcp_seq = 0, tcp_end = 0;
+    // Read before the view: if it is said, the view shows the last epoch there will be, and nothing
+    // that TCP holds belongs behind a ring.
+    const bool left = (ep->theirs->flags.load(std::memory_order_acquire) & kSlotLeft) != 0;
+    if (xway_rx_rail(rx) == XWAY_RAIL_TCP) {
+        tcp_seq = static_cast<std::uint32_t>(ep->rx_tcp.load(std::memory_order_relaxed));
+        tcp_end = tcp_seq + tcp_unread(fd);
+        tcp_seq += skip;
+    }
+    view_read(&view, ep->theirs);
+    if (ep->rx_cut)
+        view_cut(&view, *rx);
+    if (left && xway_rx_rail(rx) == XWAY_RAIL_TCP && view.epoch == rx->epoch)
+        return xway_rx_step(XWAY_RX_TCP, kAll);
+    const struct xway_rx_step step = xway_rx_next(rx, &view, tcp_seq, tcp_end, kArenaPages);
+    if (step.op == XWAY_RX_SWITCHED && rx->ring) {
+        // Only the window that the sender owns.
+        const std::uint32_t window = window_page(ep->slot, ep->side ^ 1);
+        const std::uint32_t first = xway_ring_first(rx->ring);
+        const std::uint32_t pages = 1u << xway_ring_order(rx->ring);
+        if (first < window || first + pages > window + kWindowPages)
+            return xway_rx_step(XWAY_RX_BAD, 0);
+    }
+    return step;
+}
+
+// Copies ring bytes out, from index cons on; `bytes` were published.
+void copy_out(Endpoint* ep, const xway_rx& rx, Cursor& to, std::uint32_t bytes, bool discard) {
+    const std::uint32_t size = xway_ring_size(rx.ring);
+    const std::uint8_t* base = ep->arena->view.page(xway_ring_first(rx.ring));
+    std::uint32_t index = rx.cons;
+    const SlotSide* from = ep->theirs;
+
+    // The first of them may stand in the sender's line; see put_inline().
+    const std::uint32_t inline_len = __atomic_load_n(&from->inline_len, __ATOMIC_RELAXED);
+    const std::uint32_t into = index - __atomic_load_n(&from->inline_at, __ATOMIC_RELAXED);
+    if (into < inline_len && inline_len <= sizeof(from->inline_data)) {
+        const std::uint32_t take = std::min(bytes, inline_len - into);
+        to.put(from->inline_data + into, take, discard);
+        index += take;
+        bytes -= take;
+    }
+    while (bytes > 0) {
+        const std::uint32_t at = index & (size - 1);
+        const std::uint32_t take = std::min(bytes, size - at);
+        to.put(base + at, take, discard);
+        index += take;
+        bytes -= take;
+    }
+}
+
+// Tells the sender what was taken. It sleeps only on a full ring, and then nearly all of it was
+// there to be taken: only then is a fence worth its price. A sleeper looks by itself now and then.
+void took(Endpoint* ep, std::uint32_t bytes, std::uint32_t used) {
+    xway_rx_took(&ep->rx, bytes);
+    ep->rx_ring_bytes += bytes;
+    xway_store_release(&ep->mine->cons, ep->rx.cons);
+    __atomic_store_n(&ep->mine->rx_ring, ep->rx_ring_bytes, __ATOMIC_RELAXED);
+    const std::uint32_t size = xway_ring_size(ep->rx.ring);
+    if (used >= size / 2)
+        std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with wait_tx()
+    if (used - bytes <= size / 2 && ep->theirs->tx_wait.load(std::memory_order_relaxed) != 0)
+        [[unlikely]]
+        wake_peer(ep, &ep->theirs->tx_wait);
+}
+
+ssize_t take_ring(Endpoint* ep, Cursor& to, std::uint32_t available, int flags) {
+    const auto bytes = static_cast<std::uint32_t>(std::min<std::size_t>(available, to.left()));
+    const bool discard = (flags & MSG_TRUNC) != 0;
+    if (!copies([&] { copy_out(ep, ep->rx, to, bytes, discard); })) [[unlikely]]
+        return -EFAULT;
+    if (!(flags & MSG_PEEK))
+        took(ep, bytes, available);
+    return bytes;
+}
+
+ssize_t take_tcp(Endpoint* ep, int fd, Cursor& to, std::uint32_t available, int flags) {
+    iovec part[Cursor::kParts];
+    msghdr message{};
+    message.msg_iov = part;
+    message.msg_iovlen = to.slice(part, available);
+    const ssize_t got = real.recvmsg(fd, &message, (flags & ~MSG_WAITALL) | MSG_DONTWAIT);
+    if (got < 0)
+        return -errno;
+    to.skip(static_cast<std::size_t>(got));
+    if (!(flags & MSG_PEEK))
+        __atomic_store_n(&ep->mine->rx_tcp, ep->rx_tcp += static_cast<std::uint64_t>(got),
+                         __ATOMIC_RELAXED);
+    return got;
+}
+
+// The receiver is on the next rail.
+void followed(Endpoint* ep) {
+    if (ep->rx.ring)
+        ep->rx_cut = false;
+    xway_store_release(&ep->mine->cons, ep->rx.cons);
+    xway_store_release(&ep->mine->rx_epoch, ep->rx.epoch);
+}
+
+// Nothing is there. Is the stream over, or broken? Asked of TCP only when there is reason to, or
+// when it has not been for a while: the peer's library says when it shuts down, xwayd when the
+// peer has died; that both have gone is rare. -EAGAIN: neither.
+ssize_t look(Endpoint* ep, int fd) {
+    if (ep->rx_error)
+        return -std::exchange(ep->rx_error, 0);
+    const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
+    const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
+    const bool asked = gone || (flags & (kSlotLook | kSlotGone)) != 0 || ep->rd_shut.load() ||
+                       xway_rx_rail(&ep->rx) == XWAY_RAIL_TCP;
+    if (!asked) {
+        const std::int64_t now = coarse_ns();
+        if (now - ep->looked_at < kLookNs)
+            return -EAGAIN;
+        ep->looked_at = now;
+    }
+    char byte;
+    const ssize_t got = real.recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN)
+        return -EAGAIN;
+    if (got < 0)
+        ep->rx_error = errno; // the kernel tells it once
+    // What the peer put into the ring before TCP's news came first.
+    const struct xway_rx_step step = next_step(ep, &ep->rx, fd);
+    if (step.op == XWAY_RX_SWITCHED)
+        followed(ep);
+    if (step.op != XWAY_RX_WAIT || got > 0)
+        return -ESTALE;
+    if (ep->rx_error)
+        return -std::exchange(ep->rx_error, 0);
+    if ((gone || endpoint_peer_lost(ep, fd)) && !ep->rx_ended && tx_pending(ep) > 0) {
+        // It died with bytes of ours unread: TCP would have said so with a reset.
+        ep->rx_ended = true;
+        return -ECONNRESET;
+    }
+    ep->rx_ended = true;
+    return 0;
+}
+
+ssize_t broken(Endpoint* ep, int fd) {
+    if (!ep->rx_broken) {
+        ep->rx_broken = true;
+        real.shutdown(fd, SHUT_RDWR);
+    }
+    return -ECONNRESET;
+}
+
+// One rail's worth of bytes; 0: end of file; -EAGAIN, -errno. With the lock.
+ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags) {
+    if (ep->rx_broken)
+        return -ECONNRESET;
+    if (xway_rx_rail(&ep->rx) == XWAY_RAIL_RING && !ep->rx_cut) [[likely]] {
+        // The common case without the marks: in the epoch that we are in, all that was published is
+        // ours.
+        const std::uint64_t head = ep->theirs->head.load(std::memory_order_acquire);
+        const std::uint32_t available = static_cast<std::uint32_t>(head) - ep->rx.cons;
+        if (xway_load_acquire(&ep->theirs->tx_epoch) == ep->rx.epoch && available != 0 &&
+            available <= xway_ring_size(ep->rx.ring))
+            return take_ring(ep, to, available, flags);
+    }
+    for (int switches = 0; switches <= 2 * static_cast<int>(XWAY_MARKS); switches++) {
+        const struct xway_rx_step step = next_step(ep, &ep->rx, fd);
+        switch (step.op) {
+        case XWAY_RX_RING: return take_ring(ep, to, step.len, flags);
+        case XWAY_RX_TCP: return take_tcp(ep, fd, to, step.len, flags);
+        case XWAY_RX_SWITCHED: followed(ep); break;
+        case XWAY_RX_WAIT: {
+            const ssize_t found = look(ep, fd);
+            if (found != -ESTALE)
+                return found;
+            break;
+        }
+        case XWAY_RX_BAD: return broken(ep, fd);
+        }
+    }
+    return -EAGAIN;
+}
+
+// Looks at `bytes` that TCP holds behind `skip` others, which it cannot be asked to leave out.
+ssize_t peek_tcp(int fd, Cursor& to, std::uint32_t skip, std::uint32_t bytes, int flags) {
+    static char scratch[16 * 1024]; // what is written there, nobody reads
+    constexpr int kSkips = 64;
+    iovec part[kSkips + Cursor::kParts];
+    int parts = 0;
+    for (; skip > 0 && parts < kSkips; parts++) {
+        const std::uint32_t now = std::min<std::uint32_t>(skip, sizeof(scratch));
+        part[parts] = {scratch, now};
+        skip -= now;
+    }
+    const auto skipped = [&] {
+        std::size_t sum = 0;
+        for (int i = 0; i < parts; i++)
+            sum += part[i].iov_len;
+        return static_cast<ssize_t>(sum);
+    }();
+    msghdr message{};
+    message.msg_iov = part;
+    message.msg_iovlen =
+        static_cast<std::size_t>(parts + (skip == 0 ? to.slice(part + parts, bytes) : 0));
+    const ssize_t got = real.recvmsg(fd, &message, (flags & ~MSG_WAITALL) | MSG_DONTWAIT);
+    if (got < 0)
+        return -errno;
+    const ssize_t here = std::max<ssize_t>(got - skipped, 0);
+    to.skip(static_cast<std::size_t>(here));
+    return here;
+}
+
+// As take(), but the bytes stay: looks ahead over the switches that there are.
+ssize_t peek(Endpoint* ep, int fd, Cursor& to, int flags) {
+    xway_rx ahead = ep->rx;
+    std::uint32_t skip = 0;
+    const std::size_t wanted = to.left();
+    for (int steps = 0; steps <= 4 * static_cast<int>(XWAY_MARKS) && to.left() > 0; steps++) {
+        const struct xway_rx_step step = next_step(ep, &ahead, fd, skip);
+        if (step.op == XWAY_RX_RING) {
+            const auto bytes =
+                static_cast<std::uint32_t>(std::min<std::size_t>(step.len, to.left()));
+            if (!copies([&] { copy_out(ep, ahead, to, bytes, false); }))
+                return -EFAULT;
+            xway_rx_took(&ahead, bytes);
+        } else if (step.op == XWAY_RX_TCP) {
+            const ssize_t got = peek_tcp(fd, to, skip, step.len, flags);
+            if (got < 0 && to.left() == wanted)
+                return got;
+            if (got <= 0)
+                break;
+            skip += static_cast<std::uint32_t>(got);
+        } else if (step.op != XWAY_RX_SWITCHED) {
+            break;
+        }
+    }
+    return to.left() < wanted ? static_cast<ssize_t>(wanted - to.left()) : take(ep, fd, to, flags);
+}
+
+// A peek that waits for all: each time from the beginning.
+ssize_t peek_all(Endpoint* ep, int fd, const iovec* iov, int count, int flags,
+                 std::int64_t deadline) {
+    constexpr timespec kStep{0, 1'000'000};
+    ssize_t before = -1;
+    for (;;) {
+        Cursor to(iov, count);
+        const std::size_t wanted = to.left();
+        ssize_t got;
+        {
+            const Guard guard(ep->rx_lock);
+            got = peek(ep, fd, to, flags);
+        }
+        if (got == 0 || (got < 0 && got != -EAGAIN) || got == static_cast<ssize_t>(wanted))
+            return got;
+        char byte;
+        const bool over =
+            got > 0 && got == before && real.recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        if (over || now_ns() >= deadline)
+            return got;
+        before = got;
+        if (nanosleep(&kStep, nullptr) != 0 && !restarts_after_signal())
+            return got > 0 ? got : -EINTR;
+    }
+}
+
+} // namespace
+
+ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int flags) {
+    KeepErrno keep;
+    Cursor to(iov, count);
+    const std::size_t wanted = to.left();
+    std::size_t got = 0;
+    std::int64_t deadline = 0; // 0: not known yet
+    const bool nonblock =
+        (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
+
+    if (wanted == 0)
+        return 0;
+    if ((flags & MSG_PEEK) && (flags & MSG_WAITALL) && !nonblock) {
+        const ssize_t seen =
+            peek_all(ep, fd, iov, count, flags, deadline_in(ep->rcv_timeout.load()));
+        return seen < 0 ? keep.fail(-seen) : seen;
+    }
+    for (;;) {
+        ssize_t result;
+        {
+            const Guard guard(ep->rx_lock);
+            result = flags & MSG_PEEK ? peek(ep, fd, to, flags) : take(ep, fd, to, flags);
+        }
+        if (result > 0) {
+            got += static_cast<std::size_t>(result);
+            if (nonblock || got == wanted ||
+                (!(flags & MSG_WAITALL) && got >= ep->rcv_lowat.load()))
+                return static_cast<ssize_t>(got);
+            continue;
+        }
+        if (result == 0 || got > 0) {
+            if (result != -EAGAIN || nonblock)
+                return static_cast<ssize_t>(got);
+        }
+        if (result == -EAGAIN && !nonblock) {
+            if (deadline == 0)
+                deadline = deadline_in(ep->rcv_timeout.load());
+            result = wait_rx(ep, fd, deadline);
+            if (result == 0)
+                continue;
+            if (got > 0)
+                return static_cast<ssize_t>(got);
+        }
+        return keep.fail(-result);
+    }
+}
+
+std::uint32_t rx_ready(Endpoint* ep) {
+    const xway_rx rx = ep->rx; // a glance: whoever takes the bytes takes the lock and looks again
+    if (xway_rx_rail(&rx) != XWAY_RAIL_RING)
+        return 0;
+    return static_cast<std::uint32_t>(ep->theirs->head.load(std::memory_order_acquire)) - rx.cons;
+}
+
+std::uint32_t rx_unread(Endpoint* ep, int fd) {
+    const Guard guard(ep->rx_lock);
+    xway_rx ahead = ep->rx;
+    std::uint32_t bytes = 0, skip = 0;
+    for (int steps = 0; steps <= 4 * static_cast<int>(XWAY_MARKS); steps++) {
+        const struct xway_rx_step step = next_step(ep, &ahead, fd, skip);
+        if (step.op == XWAY_RX_RING) {
+            bytes += step.len;
+            xway_rx_took(&ahead, step.len);
+        } else if (step.op == XWAY_RX_TCP) {
+            // Behind the last switch all that TCP has is ours.
+            const std::uint32_t here = std::min(step.len, tcp_unread(fd) - skip);
+            if (here == 0)
+                break;
+            bytes += here;
+            skip += here;
+        } else if (step.op != XWAY_RX_SWITCHED) {
+            break;
+        }
+    }
+    return bytes;
+}
+
+void rx_follow(Endpoint* ep) {
+    const Guard guard(ep->rx_lock);
+    for (unsigned i = 0; i <= XWAY_MARKS; i++) {
+        if (next_step(ep, &ep->rx, -1).op != XWAY_RX_SWITCHED)
+            return;
+        followed(ep);
+    }
+}
+
+int rx_at_mark(Endpoint* ep) {
+    rx_follow(ep);
+    return rx_ready(ep) == 0;
+}
+
+bool rx_peek(Endpoint* ep, int fd) {
+    const KeepErrno keep;
+    char byte;
+    const iovec part{&byte, 1};
+    return endpoint_recv(ep, fd, &part, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+bool rx_news(Endpoint* ep) {
+    const std::uint32_t epoch = xway_load(&ep->rx.epoch);
+    return rx_ready(ep) != 0 || ep->rx_broken ||
+           (xway_load_acquire(&ep->theirs->tx_epoch) != epoch && !ep->rx_cut);
+}
+
+} // namespace xway

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// tx.cpp - the sending end of an attached connection.
+#include <fcntl.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "config.h"
+#include "cursor.h"
+#include "endpoint.h"
+#include "fault.h"
+#include "real.h"
+#include "wait.h"
+
+namespace xway {
+
+namespace {
+
+std::uint32_t ring_of(const Endpoint* ep, std::uint32_t order) {
+    // The two sizes stand apart, so that a larger ring may be entered while the smaller is read.
+    const std::uint32_t first = window_page(ep->slot, ep->side);
+    return xway_ring_desc(order == kOrderLarge ? first + (1u << kOrderLarge) : first, order);
+}
+
+void publish_epoch(Endpoint* ep) {
+    const std::uint32_t last = (ep->tx.epoch - 1) % XWAY_MARKS;
+    xway_store(&ep->mine->mark[last].at, ep->tx.mark[last].at);
+    xway_store(&ep->mine->mark[last].ring, ep->tx.mark[last].ring);
+    xway_store_release(&ep->mine->tx_epoch, ep->tx.epoch);
+    __atomic_store_n(&ep->mine->why, static_cast<std::uint32_t>(ep->tx_why), __ATOMIC_RELAXED);
+    std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with wait_rx()
+    if (ep->theirs->rx_wait.load(std::memory_order_relaxed) != 0)
+        wake_peer(ep, &ep->theirs->rx_wait);
+}
+
+// What the peer says that it has taken. False: it lies.
+bool refresh(Endpoint* ep) {
+    const std::uint32_t epoch = xway_load_acquire(&ep->theirs->rx_epoch);
+    const std::uint32_t cons = xway_load_acquire(&ep->theirs->cons);
+    return xway_tx_ack(&ep->tx, cons, epoch) == 0;
+}
+
+void to_tcp(Endpoint* ep, xway_why why) {
+    ep->tx_why = why;
+    // The cut has had its effect; the next period starts without one.
+    ep->mine->head.fetch_and(~kHeadCut, std::memory_order_relaxed);
+    if (xway_tx_to_tcp(&ep->tx) == 0)
+        publish_epoch(ep);
+}
+
+bool to_ring(Endpoint* ep, std::uint32_t order) {
+    const auto seq = static_cast<std::uint32_t>(ep->tx_tcp.load(std::memory_order_relaxed));
+    const std::uint32_t before = ep->tx.prod;
+    if (xway_tx_to_ring(&ep->tx, seq, ring_of(ep, order)) != 0)
+        return false;
+    // Back in the same ring its unread bytes still stand there, and count; see xway_tx_room().
+    if (order != ep->tx_order) {
+        ep->tx_order = order;
+        ep->tx_entered = before;
+    }
+    ep->tx.start =
+        static_cast<std::int32_t>(ep->tx.cons - ep->tx_entered) > 0 ? ep->tx.cons : ep->tx_entered;
+    ep->tx_why = XWAY_WHY_NONE;
+    __atomic_store_n(&ep->mine->order, order, __ATOMIC_RELAXED);
+    publish_epoch(ep);
+    return true;
+}
+
+// For tests: which rail it is the turn of.
+bool flip_says_ring(Endpoint* ep) {
+    const bool on_ring = xway_tx_rail(&ep->tx) == XWAY_RAIL_RING;
+    const std::int64_t now = now_ns();
+    if (now < ep->flip_at)
+        return on_ring;
+    ep->flip_at = now + config.flip_ms * 1000000ll;
+    return !on_ring;
+}
+
+// Why the next byte goes by TCP; XWAY_WHY_NONE: it may ride the ring.
+xway_why why_tcp(Endpoint* ep) {
+    const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
+    if (const std::uint32_t why = ep->tx_stays.load(std::memory_order_relaxed)) [[unlikely]]
+        return static_cast<xway_why>(why);
+    if ((flags & (kSlotReady | kSlotTcpOnly | kSlotGone)) != kSlotReady) [[unlikely]] {
+        if (flags & kSlotGone)
+            return XWAY_WHY_PEER_CLOSED;
+        return flags & kSlotTcpOnly ? XWAY_WHY_PEER_ASKED : XWAY_WHY_WAITING;
+    }
+    if (ep->arena->view.header()->side[ep->side ^ 1].gone.load(std::memory_order_relaxed))
+        return XWAY_WHY_PEER_CLOSED;
+    if (ep->wr_shut.load(std::memory_order_relaxed) ||
+        ep->peer_lost.load(std::memory_order_relaxed))
+        return XWAY_WHY_PEER_CLOSED;
+    if (config.flip_ms != 0 && !flip_says_ring(ep)) [[unlikely]]
+        return XWAY_WHY_FLIP;
+    return XWAY_WHY_NONE;
+}
+
+// The only message in an otherwise empty ring rides in the line that tells of it: one line to
+// fetch for the receiver instead of two. The ring's bytes at these indices stay unwritten.
+bool put_inline(Endpoint* ep, Cursor& from, std::uint32_t bytes) {
+    SlotSide* mine = ep->mine;
+    if (bytes > sizeof(mine->inline_data) || ep->tx.cons != ep->tx.prod)
+        return false;
+    from.get(mine->inline_data, bytes);
+    __atomic_store_n(&mine->inline_at, ep->tx.prod, __ATOMIC_RELAXED);
+    __atomic_store_n(&mine->inline_len, static_cast<std::uint16_t>(bytes), __ATOMIC_RELAXED);
+    return true;
+}
+
+void copy_in(Endpoint* ep, Cursor& from, std::uint32_t bytes) {
+    const std::uint32_t desc = xway_tx_ring(&ep->tx);
+    const std::uint32_t size = xway_ring_size(desc);
+    std::uint8_t* base = ep->arena->view.page(xway_ring_first(desc));
+    std::uint32_t index = ep->tx.prod;
+    // Taken long ago: before its indices come round again it must not be found.
+    if (ep->mine->inline_len != 0 && ep->tx.cons - ep->mine->inline_at >= ep->mine->inline_len)
+        __atomic_store_n(&ep->mine->inline_len, 0, __ATOMIC_RELAXED);
+    while (bytes > 0) {
+        const std::uint32_t at = index & (size - 1);
+        const std::uint32_t now = std::min(bytes, size - at);
+        from.get(base + at, now);
+        index += now;
+        bytes -= now;
+    }
+}
+
+// Makes `bytes` more of the ring the receiver's. False: the receiver has cut it before that.
+bool publish(Endpoint* ep, std::uint32_t bytes) {
+    SlotSide* mine = ep->mine;
+    std::uint64_t before = ep->tx.prod;
+    __atomic_store_n(&mine->ack, ep->rx.cons, __ATOMIC_RELAXED);
+    __atomic_store_n(&mine->cpu, static_cast<std::uint16_t>(sched_getcpu()), __ATOMIC_RELAXED);
+    // A full fence, which pairs with the one of wait_rx().
+    if (!mine->head.compare_exchange_strong(before, ep->tx.prod + bytes)) [[unlikely]]
+        return false;
+    ep->tx.prod += bytes;
+    ep->tx_ring_bytes += bytes;
+    __atomic_store_n(&mine->tx_ring, ep->tx_ring_bytes, __ATOMIC_RELAXED);
+    if (ep->theirs->rx_wait.load(std::memory_order_relaxed) != 0)
+        wake_peer(ep, &ep->theirs->rx_wait);
+    return true;
+}
+
+// The ring is full. A stream that fills the small one over and over gets the large one.
+bool grow(Endpoint* ep) {
+    if (xway_ring_order(xway_tx_ring(&ep->tx)) >= kOrderLarge || ++ep->tx_full < 4 ||
+        xway_tx_in_flight(&ep->tx) != 0)
+        return false;
+    const xway_why why = ep->tx_why;
+    to_tcp(ep, why);
+    return to_ring(ep, kOrderLarge);
+}
+
+// Room in the ring, at most `wanted`; 0: it is full.
+std::uint32_t room(Endpoint* ep, std::size_t wanted) {
+    std::uint32_t free = xway_tx_room(&ep->tx);
+    if (ep->tx.cons != ep->tx.prod) {
+        // The peer's line that brought its last answer says how far it had come.
+        const std::uint32_t ack = __atomic_load_n(&ep->theirs->ack, __ATOMIC_RELAXED);
+        if (xway_tx_ack(&ep->tx, ack, ep->tx.acked) == 0)
+            free = xway_tx_room(&ep->tx);
+    }
+    if (free < wanted) {
+        if (!refresh(ep))
+            return 0;
+        free = xway_tx_room(&ep->tx);
+        if (free == 0 && grow(ep))
+            free = xway_tx_room(&ep->tx);
+    }
+    return static_cast<std::uint32_t>(
+        std::min<std::size_t>(std::min<std::size_t>(free, wanted), kChunk));
+}
+
+ssize_t put_tcp(Endpoint* ep, int fd, Cursor& from, int flags) {
+    iovec part[Cursor::kParts];
+    msghdr message{};
+    message.msg_iov = part;
+    message.msg_iovlen = static_cast<std::size_t>(from.slice(part, SSIZE_MAX));
+    const ssize_t sent = real.sendmsg(fd, &message, flags | MSG_DONTWAIT);
+    if (sent < 0)
+        return -errno;
+    from.skip(static_cast<std::size_t>(sent));
+    ep->tx_tcp += static_cast<std::uint64_t>(sent);
+    __atomic_store_n(&ep->mine->tx_tcp, ep->tx_tcp.load(), __ATOMIC_RELAXED);
+    return sent;
+}
+
+// Decides the rail. True: the ring.
+bool on_ring(Endpoint* ep) {
+    if (xway_tx_rail(&ep->tx) == XWAY_RAIL_RING) {
+        xway_why why = why_tcp(ep);
+        if (ep->mine->head.load(std::memory_order_relaxed) & kHeadCut) [[unlikely]]
+            why = XWAY_WHY_PEER_ASKED;
+        if (why == XWAY_WHY_NONE) [[likely]]
+            return true;
+        to_tcp(ep, why);
+        return false;
+    }
+    const xway_why why = why_tcp(ep);
+    if (why != XWAY_WHY_NONE) {
+        ep->tx_why = why;
+        return false;
+    }
+    return refresh(ep) && to_ring(ep, ep->tx_full >= 4 ? kOrderLarge : kOrderSmall);
+}
+
+// One piece; -EAGAIN, -errno. With the lock.
+ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
+    for (;;) {
+        if (!on_ring(ep))
+            return put_tcp(ep, fd, from, flags);
+        std::uint32_t bytes = room(ep, from.left());
+        if (bytes == 0) {
+            // An epoll set that was last asked before the ring was entered has not asked for this.
+            bell_arm_tx(ep);
+            bytes = room(ep, from.left());
+            if (bytes == 0)
+                return -EAGAIN;
+        }
+        const Cursor before = from;
+        if (!copies([&] {
+                if (!put_inline(ep, from, bytes))
+                    copy_in(ep, from, bytes);
+            })) [[unlikely]]
+            return -EFAULT;
+        if (publish(ep, bytes)) [[likely]]
+            return bytes;
+        from = before;
+        to_tcp(ep, XWAY_WHY_PEER_ASKED);
+    }
+}
+
+} // namespace
+
+ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int flags) {
+    KeepErrno keep;
+    Cursor from(iov, count);
+    std::size_t sent = 0;
+    std::int64_t deadline = 0; // 0: not known yet
+    const bool nonblock =
+        (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
+
+    if (from.left() == 0)
+        return 0;
+    for (;;) {
+        ssize_t result;
+        {
+            const Guard guard(ep->tx_lock);
+            result = put(ep, fd, from, flags);
+        }
+        if (result > 0) {
+            sent += static_cast<std::size_t>(result);
+            if (from.left() == 0)
+                return static_cast<ssize_t>(sent);
+            continue;
+        }
+        if (result == -EAGAIN && !nonblock) {
+            if (deadline == 0)
+                deadline = deadline_in(ep->snd_timeout.load());
+            result = wait_tx(ep, fd, deadline);
+            if (result == 0)
+                continue;
+        }
+        if (sent > 0)
+            return static_cast<ssize_t>(sent);
+        return keep.fail(-result);
+    }
+}
+
+ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::size_t count) {
+    // Through a buffer: what the file yields may be less than the room, and the ring may be cut.
+    alignas(kCacheLine) char buffer[kChunk];
+    std::size_t sent = 0;
+    off_t at = offset ? *offset : lseek(in, 0, SEEK_CUR);
+    if (at < 0)
+        return -1;
+    while (sent < count) {
+        const ssize_t got = pread(in, buffer, std::min(count - sent, sizeof(buffer)), at);
+        if (got < 0 && sent == 0)
+            return -1;
+        if (got <= 0)
+            break;
+        const iovec part{buffer, static_cast<std::size_t>(got)};
+        const ssize_t put = endpoint_send(ep, fd, &part, 1, 0);
+        if (put < 0 && sent == 0)
+            return -1;
+        if (put <= 0)
+            break;
+        sent += static_cast<std::size_t>(put);
+        at += put;
+        if (put < got)
+            break;
+    }
+    if (offset)
+        *offset = at;
+    else
+        lseek(in, at, SEEK_SET);
+    return static_cast<ssize_t>(sent);
+}
+
+void tx_leave(Endpoint* ep) {
+    const Guard guard(ep->tx_lock);
+    on_ring(ep);
+}
+
+bool tx_on_ring(const Endpoint* ep) {
+    return (xway_load(&ep->tx.epoch) & 1) != 0;
+}
+
+std::uint32_t tx_pending(Endpoint* ep) {
+    const std::uint32_t cons = xway_load_acquire(&ep->theirs->cons);
+    const std::uint32_t pending = xway_load(&ep->tx.prod) - cons;
+    return pending > 2 * kWindowPages * XWAY_PAGE_SIZE ? 0 : pending;
+}
+
+bool tx_news(Endpoint* ep) {
+    const Guard guard(ep->tx_lock);
+    if (!on_ring(ep))
+        return true;
+    const std::uint32_t size = xway_ring_size(xway_tx_ring(&ep->tx));
+    if (xway_tx_room(&ep->tx) >= size / 2)
+        return true;
+    return !refresh(ep) || xway_tx_room(&ep->tx) >= size / 2;
+}
+
+} // namespace xway

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// wrap.h - what the wrappers of libc's functions (wrap_*.cpp) have in common.
+#pragma once
+
+#include <cstddef>
+
+#include "endpoint.h"
+#include "real.h"
+#include "table.h"
+
+#define XWAY_EXPORT extern "C" __attribute__((visibility("default")))
+// Another name for the same function.
+#define XWAY_ALIAS(name, alias_name) \
+    extern "C" decltype(name) alias_name __attribute__((visibility("default"), alias(#name)))
+
+namespace xway {
+
+// Leaves a call to the kernel, however it ends: the thread may be cancelled in it.
+class InKernel {
+public:
+    explicit InKernel(Endpoint* ep) : ep_(ep) {}
+    ~InKernel() { endpoint_leave(ep_); }
+    InKernel(const InKernel&) = delete;
+    InKernel& operator=(const InKernel&) = delete;
+
+private:
+    Endpoint* ep_;
+};
+
+// recv family on a connection: by ring, or by `kernel`, counted.
+template <typename Kernel>
+ssize_t receive(Endpoint* ep, int fd, const iovec* iov, int count, int flags, Kernel kernel) {
+    if (flags & (MSG_OOB | MSG_ERRQUEUE)) [[unlikely]]
+        return kernel();
+    switch (endpoint_enter(ep, fd)) {
+    case Way::kRing: {
+        const ssize_t got = endpoint_recv(ep, fd, iov, count, flags);
+        if (ep->tx_stays.load(std::memory_order_relaxed)) [[unlikely]]
+            endpoint_retire(ep);
+        return got;
+    }
+    case Way::kPlain: return kernel();
+    case Way::kKernel: break;
+    }
+    const InKernel in_kernel(ep);
+    const ssize_t got = kernel();
+    if (got > 0 && !(flags & MSG_PEEK))
+        ep->rx_tcp += static_cast<std::uint64_t>(got);
+    return got;
+}
+
+// send family on a connection.
+template <typename Kernel>
+ssize_t transmit(Endpoint* ep, int fd, const iovec* iov, int count, int flags, Kernel kernel) {
+    if (flags & (MSG_OOB | MSG_ZEROCOPY)) [[unlikely]]
+        endpoint_to_tcp(ep, flags & MSG_OOB ? XWAY_WHY_URGENT : XWAY_WHY_ZEROCOPY);
+    switch (endpoint_enter(ep, fd)) {
+    case Way::kRing: return endpoint_send(ep, fd, iov, count, flags);
+    case Way::kPlain: return kernel();
+    case Way::kKernel: break;
+    }
+    const InKernel in_kernel(ep);
+    const ssize_t sent = kernel();
+    if (sent > 0)
+        ep->tx_tcp += static_cast<std::uint64_t>(sent);
+    return sent;
+}
+
+// A connection that needs more than the kernel, or nullptr.
+inline Endpoint* on_ring(int fd) {
+    Endpoint* ep = table_endpoint(fd);
+    return ep && ep->state.load(std::memory_order_acquire) == State::kRing ? ep : nullptr;
+}
+
+// The descriptor that `entry` was is gone, or about to be: what must be done before and after.
+struct Leaving {
+    Closing closing;
+    EpollSet* set = nullptr;
+};
+Leaving leave_before(int fd, Entry entry);
+void leave_after(const Leaving& leaving);
+
+// A connection goes where the library cannot follow: to another program, or past the wrappers. What
+// is left in the ring would be lost, so it is reset then, unless others still hold it.
+void hand_over(int fd);
+
+// This process uses io_uring: no connection of it is on a ring from now on.
+void use_uring();
+bool uses_uring();
+
+} // namespace xway

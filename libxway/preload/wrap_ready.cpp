@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// wrap_ready.cpp - poll, select and epoll.
+#include <errno.h>
+#include <string.h>
+#include <sys/select.h>
+
+#include <algorithm>
+
+#include "epoll.h"
+#include "wrap.h"
+
+using namespace xway;
+
+namespace {
+
+// When a wait of that long ends; 0: at once, kNever.
+std::int64_t end_of(const timespec* timeout) {
+    if (!timeout)
+        return kNever;
+    if (timeout->tv_sec == 0 && timeout->tv_nsec == 0)
+        return 0;
+    if (timeout->tv_sec > 1'000'000'000)
+        return kNever;
+    return now_ns() + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
+}
+
+std::int64_t end_of_ms(int timeout) {
+    if (timeout < 0)
+        return kNever;
+    return timeout == 0 ? 0 : now_ns() + timeout * 1000000ll;
+}
+
+bool concerns_us(int count, const fd_set* set) {
+    if (!set)
+        return false;
+    for (int fd = 0; fd < count; fd++) {
+        if (FD_ISSET(fd, set) && (on_ring(fd) || table_get(fd).epoll()))
+            return true;
+    }
+    return false;
+}
+
+constexpr short kIn = POLLIN | POLLRDNORM | POLLHUP | POLLERR;
+constexpr short kOut = POLLOUT | POLLWRNORM | POLLERR;
+
+int select_for(int count, fd_set* in, fd_set* out, fd_set* except, std::int64_t deadline,
+               const sigset_t* mask) {
+    pollfd fds[FD_SETSIZE] = {};
+    nfds_t used = 0;
+    for (int fd = 0; fd < std::min<int>(count, FD_SETSIZE); fd++) {
+        short events = 0;
+        events |= in && FD_ISSET(fd, in) ? POLLIN : 0;
+        events |= out && FD_ISSET(fd, out) ? POLLOUT : 0;
+        events |= except && FD_ISSET(fd, except) ? POLLPRI : 0;
+        if (events)
+            fds[used++] = {fd, events, 0};
+    }
+    int result = poll_for(fds, used, deadline, mask);
+    if (result < 0)
+        return result;
+    result = 0;
+    for (nfds_t i = 0; i < used; i++) {
+        if (fds[i].revents & POLLNVAL) {
+            errno = EBADF;
+            return -1;
+        }
+    }
+    for (nfds_t i = 0; i < used; i++) {
+        const auto settle = [&](fd_set* set, short wanted, short bits) {
+            if (!(fds[i].events & wanted))
+                return;
+            if (fds[i].revents & bits)
+                result++;
+            else
+                FD_CLR(fds[i].fd, set);
+        };
+        settle(in, POLLIN, kIn);
+        settle(out, POLLOUT, kOut);
+        settle(except, POLLPRI, POLLPRI);
+    }
+    return result;
+}
+
+} // namespace
+
+XWAY_EXPORT int poll(pollfd* fds, nfds_t count, int timeout) {
+    if (!fds || !poll_concerns_us(fds, count))
+        return real.poll(fds, count, timeout);
+    return poll_for(fds, count, end_of_ms(timeout), nullptr);
+}
+XWAY_ALIAS(poll, __poll);
+
+XWAY_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t space) {
+    if (space / sizeof(*fds) < count || !poll_concerns_us(fds, count))
+        return real.__poll_chk(fds, count, timeout, space);
+    return poll_for(fds, count, end_of_ms(timeout), nullptr);
+}
+
+XWAY_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+    if (!fds || !poll_concerns_us(fds, count))
+        return real.ppoll(fds, count, timeout, mask);
+    return poll_for(fds, count, end_of(timeout), mask);
+}
+
+XWAY_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
+                            const sigset_t* mask, size_t space) {
+    if (space / sizeof(*fds) < count || !poll_concerns_us(fds, count))
+        return real.__ppoll_chk(fds, count, timeout, mask, space);
+    return poll_for(fds, count, end_of(timeout), mask);
+}
+
+XWAY_EXPORT int select(int count, fd_set* in, fd_set* out, fd_set* except, timeval* timeout) {
+    if (!concerns_us(count, in) && !concerns_us(count, out) && !concerns_us(count, except))
+        return real.select(count, in, out, except, timeout);
+    timespec time{};
+    if (timeout) {
+        if (timeout->tv_sec < 0 || timeout->tv_usec < 0 || timeout->tv_usec >= 1000000) {
+            errno = EINVAL;
+            return -1;
+        }
+        time = {timeout->tv_sec, timeout->tv_usec * 1000};
+    }
+    const std::int64_t deadline = end_of(timeout ? &time : nullptr);
+    const int result = select_for(count, in, out, except, deadline, nullptr);
+    if (timeout && deadline != kNever) {
+        // Linux tells what is left.
+        const std::int64_t left =
+            deadline == 0 ? 0 : std::max<std::int64_t>(deadline - now_ns(), 0) / 1000;
+        *timeout = {left / 1000000, left % 1000000};
+    }
+    return result;
+}
+XWAY_ALIAS(select, __select);
+
+XWAY_EXPORT int pselect(int count, fd_set* in, fd_set* out, fd_set* except, const timespec* timeout,
+                        const sigset_t* mask) {
+    if (!concerns_us(count, in) && !concerns_us(count, out) && !concerns_us(count, except))
+        return real.pselect(count, in, out, except, timeout, mask);
+    return select_for(count, in, out, except, end_of(timeout), mask);
+}
+
+// ---- epoll ----
+
+namespace {
+
+int track(int fd) {
+    if (fd < 0)
+        return fd;
+    EpollSet* set = epoll_new(fd);
+    table_set(fd, set ? Entry::of(set) : Entry());
+    return fd;
+}
+
+bool valid(const epoll_event* events, int most) {
+    return events && most > 0 && most <= INT_MAX / static_cast<int>(sizeof(epoll_event));
+}
+
+} // namespace
+
+XWAY_EXPORT int epoll_create(int size) {
+    return track(real.epoll_create(size));
+}
+
+XWAY_EXPORT int epoll_create1(int flags) {
+    return track(real.epoll_create1(flags));
+}
+
+XWAY_EXPORT int epoll_ctl(int set_fd, int operation, int fd, epoll_event* event) {
+    EpollSet* set = table_get(set_fd).epoll();
+    if (!set || (operation != EPOLL_CTL_DEL && !event))
+        return real.epoll_ctl(set_fd, operation, fd, event);
+    return epoll_control(set, set_fd, operation, fd, event);
+}
+
+XWAY_EXPORT int epoll_wait(int set_fd, epoll_event* events, int most, int timeout) {
+    EpollSet* set = table_get(set_fd).epoll();
+    if (!set || !valid(events, most))
+        return real.epoll_wait(set_fd, events, most, timeout);
+    return epoll_wait_for(set, set_fd, events, most, end_of_ms(timeout), nullptr);
+}
+
+XWAY_EXPORT int epoll_pwait(int set_fd, epoll_event* events, int most, int timeout,
+                            const sigset_t* mask) {
+    EpollSet* set = table_get(set_fd).epoll();
+    if (!set || !valid(events, most))
+        return real.epoll_pwait(set_fd, events, most, timeout, mask);
+    return epoll_wait_for(set, set_fd, events, most, end_of_ms(timeout), mask);
+}
+
+XWAY_EXPORT int epoll_pwait2(int set_fd, epoll_event* events, int most, const timespec* timeout,
+                             const sigset_t* mask) {
+    EpollSet* set = table_get(set_fd).epoll();
+    if (!set || !valid(events, most))
+        return real.epoll_pwait2(set_fd, events, most, timeout, mask);
+    return epoll_wait_for(set, set_fd, events, most, end_of(timeout), mask);
+}

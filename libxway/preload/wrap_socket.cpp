@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// wrap_socket.cpp - opening, accepting, shutting down, options.
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "epoll.h"
+#include "registrar.h"
+#include "wrap.h"
+
+using namespace xway;
+
+namespace {
+
+bool is_loopback(const sockaddr* address) {
+    if (address->sa_family == AF_INET)
+        return (ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr) >> 24) == 127;
+    const in6_addr& six = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
+}
+
+bool same_host(const sockaddr_storage& a, const sockaddr_storage& b) {
+    if (a.ss_family != b.ss_family)
+        return false;
+    if (a.ss_family == AF_INET)
+        return reinterpret_cast<const sockaddr_in&>(a).sin_addr.s_addr ==
+               reinterpret_cast<const sockaddr_in&>(b).sin_addr.s_addr;
+    return memcmp(&reinterpret_cast<const sockaddr_in6&>(a).sin6_addr,
+                  &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr, sizeof(in6_addr)) == 0;
+}
+
+// Is the other end on this machine? Whoever speaks to an address of his own is.
+bool is_local(int fd, const sockaddr* peer, socklen_t length) {
+    if (peer->sa_family != AF_INET && peer->sa_family != AF_INET6)
+        return false;
+    if (length < (peer->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)))
+        return false;
+    if (is_loopback(peer))
+        return true;
+    sockaddr_storage own{}, other{};
+    socklen_t own_length = sizeof(own);
+    memcpy(&other, peer, std::min<std::size_t>(length, sizeof(other)));
+    return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_length) == 0 &&
+           same_host(own, other);
+}
+
+void adopt(int fd, bool nonblock) {
+    if (Endpoint* ep = endpoint_new(nonblock))
+        table_set(fd, Entry::of(ep));
+}
+
+template <typename Kernel>
+int accept_with(sockaddr* address, socklen_t* length, bool nonblock, Kernel kernel) {
+    sockaddr_storage peer{};
+    socklen_t peer_length = sizeof(peer);
+    if (address && !length) {
+        errno = EFAULT;
+        return -1;
+    }
+    const int fd = kernel(reinterpret_cast<sockaddr*>(&peer), &peer_length);
+    if (fd < 0)
+        return fd;
+    const KeepErrno keep;
+    if (address) {
+        memcpy(address, &peer,
+               std::min({static_cast<std::size_t>(*length), static_cast<std::size_t>(peer_length),
+                         sizeof(peer)}));
+        *length = peer_length;
+    }
+    table_set(fd, Entry());
+    if (is_local(fd, reinterpret_cast<sockaddr*>(&peer), peer_length))
+        adopt(fd, nonblock);
+    return fd;
+}
+
+int number_of(const void* value, socklen_t length) {
+    int number = 0;
+    if (value && length >= sizeof(number))
+        memcpy(&number, value, sizeof(number));
+    return number;
+}
+
+// Options that make a connection one that only TCP can serve.
+bool needs_tcp(int level, int name, const void* value, socklen_t length) {
+    const int number = number_of(value, length);
+    if (level == SOL_SOCKET)
+        return (name == SO_ZEROCOPY && number != 0) || name == SO_ATTACH_FILTER ||
+               name == SO_ATTACH_BPF;
+    if (level == IPPROTO_TCP)
+        return name == TCP_ULP || name == TCP_REPAIR || name == TCP_MD5SIG;
+    return false;
+}
+
+std::int64_t duration(const void* value, socklen_t length) {
+    timeval time{};
+    if (length < sizeof(time))
+        return kNever;
+    memcpy(&time, value, sizeof(time));
+    return time.tv_sec == 0 && time.tv_usec == 0
+               ? kNever
+               : time.tv_sec * 1000000000ll + time.tv_usec * 1000ll;
+}
+
+} // namespace
+
+XWAY_EXPORT int socket(int domain, int type, int protocol) {
+    const int fd = real.socket(domain, type, protocol);
+    if (fd >= 0) {
+        const bool tcp = (domain == AF_INET || domain == AF_INET6) &&
+                         (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM &&
+                         (protocol == 0 || protocol == IPPROTO_TCP);
+        table_set(fd, tcp ? Entry::socket((type & SOCK_NONBLOCK) != 0) : Entry());
+    }
+    return fd;
+}
+
+XWAY_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
+    return accept_with(address, length, false, [&](sockaddr* peer, socklen_t* size) {
+        return real.accept(fd, peer, size);
+    });
+}
+
+XWAY_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+    return accept_with(
+        address, length, (flags & SOCK_NONBLOCK) != 0,
+        [&](sockaddr* peer, socklen_t* size) { return real.accept4(fd, peer, size, flags); });
+}
+
+XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
+    const Entry entry = table_get(fd);
+    if (entry.endpoint() && address && length >= sizeof(sa_family_t) &&
+        address->sa_family == AF_UNSPEC) {
+        // The connection is given up; the socket may be connected anew.
+        const bool nonblock = entry.endpoint()->nonblock.load();
+        const Leaving leaving = leave_before(fd, entry);
+        const int result = real.connect(fd, address, length);
+        leave_after(leaving);
+        table_set(fd, Entry::socket(nonblock));
+        return result;
+    }
+    const int result = real.connect(fd, address, length);
+    if (!entry.is_socket() || !address || (result != 0 && errno != EINPROGRESS && errno != EINTR))
+        return result;
+    const KeepErrno keep;
+    if (is_local(fd, address, length))
+        adopt(fd, entry.nonblock());
+    return result;
+}
+
+XWAY_EXPORT int shutdown(int fd, int how) {
+    Endpoint* ep = on_ring(fd);
+    if (!ep)
+        return real.shutdown(fd, how);
+    if (how == SHUT_WR || how == SHUT_RDWR) {
+        ep->wr_shut = true;
+        tx_leave(ep);
+    }
+    // Before the kernel says it: an end that comes without this is that of a killed process.
+    ep->mine->flags.fetch_or(kSlotLook);
+    const int result = real.shutdown(fd, how);
+    const KeepErrno keep;
+    if (how == SHUT_RD || how == SHUT_RDWR)
+        ep->rd_shut = true;
+    if (ep->theirs->rx_wait.load() != 0)
+        wake_peer(ep, &ep->theirs->rx_wait);
+    wake_own(ep);
+    return result;
+}
+
+XWAY_EXPORT int setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
+    Endpoint* ep = table_endpoint(fd);
+    if (ep && needs_tcp(level, name, value, length))
+        endpoint_to_tcp(
+            ep, name == TCP_ULP && level == IPPROTO_TCP ? XWAY_WHY_ULP : XWAY_WHY_PEER_REFUSED);
+    const int result = real.setsockopt(fd, level, name, value, length);
+    if (ep && result == 0 && level == SOL_SOCKET && name == SO_RCVTIMEO)
+        ep->rcv_timeout = duration(value, length);
+    if (ep && result == 0 && level == SOL_SOCKET && name == SO_SNDTIMEO)
+        ep->snd_timeout = duration(value, length);
+    if (ep && result == 0 && level == SOL_SOCKET && name == SO_RCVLOWAT)
+        ep->rcv_lowat = static_cast<std::uint32_t>(std::max(number_of(value, length), 1));
+    if (ep && result == 0 && level == IPPROTO_TCP && name == TCP_INQ)
+        ep->inq = number_of(value, length) != 0;
+    return result;
+}
+
+// Ring bytes before the mark are still to be read.
+XWAY_EXPORT int sockatmark(int fd) noexcept {
+    Endpoint* ep = on_ring(fd);
+    const int result = real.sockatmark(fd);
+    return ep && result == 1 ? rx_at_mark(ep) : result;
+}
