@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""local_plots - latency, bandwidth and connection set-up as SVG and PNG, by gnuplot."""
+
+import shutil
+import subprocess
+
+from local_lab import PATHS, TITLES, TOP
+
+COLOURS = {"tcp": "#4c78a8", "unix": "#72b7b2", "xway": "#e45756", "direct": "#b279a2"}
+STYLE = """
+set key top left reverse Left
+set grid lc rgb "#dddddd"
+set border 3
+set tics nomirror
+set logscale x 2
+set offsets graph 0.02, graph 0.05, 0, 0
+set datafile missing "-"
+"""
+
+
+def _lines(bench, pattern, xs, scale):
+    """{title: [(x, median, least, most)]} of the paths that have figures."""
+    found = {}
+    for path in PATHS:
+        points = []
+        for x in xs:
+            values = bench.values(pattern.format(x), path)
+            if values:
+                points.append((x, *(value * scale for value in (bench.figure(pattern.format(x), path), min(values),
+                                                                max(values)))))
+        if points:
+            found[TITLES[path], COLOURS[path]] = points
+    return found
+
+
+def _queues(bench, xs):
+    found = {}
+    colours = iter(("#e45756", "#f2a6a6", "#4c78a8", "#a6c3e0"))
+    for design in bench.lab.queue_designs():
+        for kind, title in (("busy", "all open connections"), ("idle", "one opens connections")):
+            points = []
+            for x in xs:
+                for path in ("direct", "xway"):
+                    values = bench.values(f"queue {design} {kind} {x}", path)
+                    if values:
+                        points.append((x, bench.figure(f"queue {design} {kind} {x}", path), min(values), max(values)))
+                        break
+            if points:
+                found[f"{design}: {title}", next(colours)] = points
+    return found
+
+
+def _draw(out, name, title, x_label, y_label, lines, log_y):
+    data = []
+    for (label, _), points in lines.items():
+        rows = "\n".join(" ".join(f"{value:.6g}" for value in point) for point in points)
+        data.append(f"# {label}\n{rows}\n")
+    (out / f"{name}.dat").write_text("\n\n".join(data))
+    draws = []
+    for i, (label, colour) in enumerate(lines):
+        draws.append(f'"{out / name}.dat" index {i} using 1:2:3:4 with yerrorbars pt 0 lc rgb "{colour}" notitle')
+        draws.append(f'"{out / name}.dat" index {i} using 1:2 with linespoints pt 7 ps 0.6 lw 2 lc rgb "{colour}" '
+                     f'title "{label}"')
+    script = [STYLE, f'set title "{title}"', f'set xlabel "{x_label}"', f'set ylabel "{y_label}"',
+              "set logscale y" if log_y else "set yrange [0:*]"]
+    xs = sorted({point[0] for points in lines.values() for point in points})
+    script.append("set xtics (" + ", ".join(f'"{x >> 10} Ki" {x}' if x >= 1024 else f'"{x}" {x}' for x in xs) + ")")
+    for terminal, suffix in (('svg size 800,500 dynamic background rgb "white" font "sans,13"', "svg"),
+                             ('pngcairo size 1200,750 font "sans,14"', "png")):
+        script += [f"set terminal {terminal}", f'set output "{out / name}.{suffix}"', "plot " + ", ".join(draws)]
+    (out / f"{name}.gp").write_text("\n".join(script) + "\n")
+    done = subprocess.run(["gnuplot", out / f"{name}.gp"], capture_output=True, text=True, timeout=60)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else None
+
+
+def plot(bench, out, rr_sizes, stream_sizes, processes, queue_processes):
+    """Draws what there are figures for; says what it did."""
+    pictures = [
+        ("latency", "Round trip, two cores, blocking", "message (bytes)", "us", _lines(bench, "rr {}", rr_sizes, 1e-3), True),
+        ("bandwidth", "One way, written and read", "write (bytes)", "GB/s", _lines(bench, "stream {}", stream_sizes, 1), False),
+        ("setup", "Connections opened and closed", "client processes", "a second", _lines(bench, "cc {}", processes, 1), True),
+        ("queues", "The two designs of the request queue", "processes", "connections a second",
+         _queues(bench, queue_processes), False)]
+    pictures = [picture for picture in pictures if picture[4]]
+    if not pictures:
+        return "No plots: nothing to draw"
+    if not shutil.which("gnuplot"):
+        return "No plots: gnuplot is not installed. On Debian: apt-get install gnuplot-nox"
+    for picture in pictures:
+        problem = _draw(out, *picture)
+        if problem:
+            return f"No plots: gnuplot: {problem}"
+    return f"Plots: {out.relative_to(TOP)}/{{{','.join(picture[0] for picture in pictures)}}}.{{svg,png}}"
