@@ -13,7 +13,7 @@
 
 namespace xway {
 
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 inline constexpr char kWireSystemPath[] = "/run/xway/xwayd.sock";
 // An explicit path; without it $XDG_RUNTIME_DIR/xway/xwayd.sock if it is there, else the system's.
 inline constexpr char kWirePathVariable[] = "XWAY_SOCKET";
@@ -21,18 +21,32 @@ inline constexpr unsigned kWireFdsMax = 8;
 
 enum class WireType : std::uint32_t {
     // Library to xwayd.
-    kHello = 1, // first of all. arg: kWireVersion; fds: 1..kArenaBells eventfds, its doorbells
+    kHello = 1, // first of all. arg: kWireVersion; flags: kHelloDirect, if it is in direct mode;
+                // fds: 1..kArenaBells eventfds, its doorbells
     kRegister,  // fds: a connected TCP socket. Wanted: a slot with its other end
     kCancel,    // conn was closed before an answer came; an answer that is under way is ignored
     kRelease,   // arena, slot, side: this side uses it no more
+    kListen,    // conn: name of a listener, whose connections may be direct; fds: the socket
+    kUnlisten,  // conn: that listener is closed, or shared with another process by now
+    kSupply,    // the answer to kStock, a connection a message. ask; conn: the name of its accepted
+                // end; fds: the end that connects, the accepted end
+    kMore,      // address, port: every connection that was granted to there is in use
 
     // xwayd to library.
     kWelcome = 64, // fds: the mailbox page. arg: of the machine, unused
     kAttach,  // conn, arena, slot, side. fds, when the arena is new to this process: the arena,
-              // then the doorbells of the peer (count of them in arg)
+              // then the doorbells of the peer (count of them in arg). flags: kAttachDirect
     kDecline, // conn; arg: enum xway_why
     kDrop,    // arena: unmap it once none of its slots is in use; it will not be named again
+    kStock,   // conn: a listener; address, port: how a peer dials it; arg: connections wanted; ask:
+              // to be repeated. The process makes them by connecting to itself
+    kGrant,   // as kAttach with kAttachDirect, for a connection that the receiver has not opened:
+              // fds begin with its socket; address, port: where to; conn: 0
 };
+
+// WireMsg::flags.
+inline constexpr std::uint32_t kHelloDirect = 1;
+inline constexpr std::uint32_t kAttachDirect = 1; // both ends are in direct mode, policy allows it
 
 struct WireMsg {
     WireType type;
@@ -42,8 +56,13 @@ struct WireMsg {
     std::uint32_t slot;
     std::uint32_t side; // 0 or 1: which SlotSide, ArenaSide is the receiver's own
     std::uint32_t peer; // pid of the other process, in the eyes of xwayd; for people
+    std::uint32_t flags;
+    std::uint32_t ask;        // xwayd's name for a request
+    std::uint8_t address[16]; // IPv6, or IPv4 as ::ffff:a.b.c.d
+    std::uint32_t port;       // host order
+    std::uint32_t pad;
 };
-static_assert(sizeof(WireMsg) == 32);
+static_assert(sizeof(WireMsg) == 64);
 
 // One page, written by xwayd, sealed, mapped read-only by the library.
 struct Mailbox {
