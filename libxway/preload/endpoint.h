@@ -101,7 +101,8 @@ struct alignas(kCacheLine) Endpoint {
     bool rx_broken; // the peer has published nonsense
     int rx_error;   // an error that TCP has reported, for when the ring is empty; 0: none
     std::uint64_t rx_ring_bytes;
-    std::int64_t looked_at; // when TCP was last asked for news, coarse
+    std::int64_t looked_at;  // when TCP was last asked for news, coarse
+    std::uint32_t idle_asks; // receivers that found nothing and did not wait; a guess
     xway_rx rx;
     xway_spin rx_spin;
 };

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <new>
 
-#include "config.h"
+#include "look.h"
 #include "process.h"
 #include "real.h"
 #include "table.h"
@@ -386,25 +386,7 @@ int kernel_wait(EpollSet* set, int set_fd, epoll_event* events, int most, std::i
 }
 
 bool spin(EpollSet* set) {
-    if (config.spin_ns == 0 || process.processors < 2)
-        return false;
-    set->spin.wake_ns = 2500;
-    const auto budget = static_cast<std::int64_t>(
-        xway_spin_for(&set->spin, static_cast<std::uint64_t>(config.spin_ns)));
-    if (budget == 0)
-        return false;
-    const std::int64_t end = now_ns() + budget;
-    do {
-        for (int i = 0; i < 32; i++) {
-            if (any_news(set->bell)) {
-                xway_spin_learn(&set->spin, true);
-                return true;
-            }
-            cpu_relax();
-        }
-    } while (now_ns() < end);
-    xway_spin_learn(&set->spin, false);
-    return false;
+    return look_longer(&set->spin, [&] { return any_news(set->bell); });
 }
 
 // Sleeps in the kernel, after a last look. The events of the kernel or of rings; 0: look again.
@@ -568,7 +550,9 @@ int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std
             }
             return count;
         }
-        if (deadline == 0 || spin(set)) {
+        if (deadline != 0 && spin(set))
+            continue;
+        if (deadline == 0) {
             count = kernel_wait(set, set_fd, events, most, 0, mask);
             if (count == 0)
                 count = collect(set, events, most);

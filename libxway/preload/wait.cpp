@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "config.h"
+#include "look.h"
 #include "process.h"
 #include "real.h"
 #include "signals.h"
@@ -20,8 +20,6 @@ constexpr std::int64_t kLookAgainNs = 1'000'000'000;
 // The first look of a writer comes sooner: its reader may have missed it, see took() in rx.cpp.
 constexpr std::int64_t kWriterLookNs = 20'000'000;
 constexpr std::int64_t kInheritedLookNs = 5'000'000;
-constexpr int kSpinsPerClock = 32;
-constexpr std::uint32_t kWakeNs = 2500; // what a wake-up costs here, for xway_spin_for()
 
 void count_sleepers(std::uint32_t number, int change) {
     const Guard guard(process.lock);
@@ -140,25 +138,10 @@ void bell_heard(int set) {
 }
 
 bool spin_rx(Endpoint* ep) {
-    if (config.spin_ns == 0 || process.processors < 2)
+    // Not while the peer waits for this very processor.
+    if (__atomic_load_n(&ep->theirs->cpu, __ATOMIC_RELAXED) == sched_getcpu())
         return false;
-    ep->rx_spin.wake_ns = kWakeNs;
-    const auto budget = static_cast<std::int64_t>(
-        xway_spin_for(&ep->rx_spin, static_cast<std::uint64_t>(config.spin_ns)));
-    if (budget == 0 || __atomic_load_n(&ep->theirs->cpu, __ATOMIC_RELAXED) == sched_getcpu())
-        return false;
-    const std::int64_t end = now_ns() + budget;
-    do {
-        for (int i = 0; i < kSpinsPerClock; i++) {
-            if (rx_news(ep)) {
-                xway_spin_learn(&ep->rx_spin, true);
-                return true;
-            }
-            cpu_relax();
-        }
-    } while (now_ns() < end);
-    xway_spin_learn(&ep->rx_spin, false);
-    return false;
+    return look_longer(&ep->rx_spin, [&] { return rx_news(ep); });
 }
 
 ssize_t wait_rx(Endpoint* ep, int fd, std::int64_t deadline) {

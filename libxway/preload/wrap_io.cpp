@@ -313,8 +313,15 @@ ssize_t splice_out_of(Endpoint* ep, int in, int out, size_t size, unsigned flags
     const ssize_t written = real.write(out, buffer, static_cast<size_t>(seen));
     if (written <= 0)
         return written;
-    const iovec taken{buffer, static_cast<size_t>(written)};
-    return endpoint_recv(ep, in, &taken, 1, MSG_DONTWAIT);
+    // As they stand on two rails, they are taken in as many calls.
+    for (ssize_t taken = 0; taken < written;) {
+        const iovec rest{buffer, static_cast<size_t>(written - taken)};
+        const ssize_t now = endpoint_recv(ep, in, &rest, 1, MSG_DONTWAIT);
+        if (now <= 0)
+            break;
+        taken += now;
+    }
+    return written;
 }
 
 // No more is taken from the pipe than the ring has room for, or than may be waited for.
