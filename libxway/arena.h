@@ -24,7 +24,7 @@
 namespace xway {
 
 inline constexpr std::uint32_t kArenaMagic = 0x616c7778; // "xwla"
-inline constexpr std::uint32_t kArenaVersion = 1;
+inline constexpr std::uint32_t kArenaVersion = 2;
 inline constexpr std::uint32_t kArenaSlots = 64;
 inline constexpr std::uint32_t kArenaBells = 4; // doorbells a process may have
 inline constexpr std::size_t kCacheLine = 64;
@@ -46,6 +46,13 @@ enum SlotFlags : std::uint32_t {
     kSlotGone = 8,    // the owner has closed: nobody reads what is sent to it
     kSlotLeft = 16,   // the owner sends by TCP for good; said after its last epoch
 };
+
+// SlotSide::life, said by the owner: how often the connection has been opened, in direct mode, and
+// what has become of it this time. All zero, and never changed, where the kernel opens and closes.
+inline constexpr std::uint32_t kLifeClosed = 1; // nothing more is sent or read; `end`, `took` stand
+constexpr std::uint32_t life_of(std::uint32_t opened, std::uint32_t state) {
+    return opened << 1 | state;
+}
 
 // One end of a connection. Written by its owner, except where said otherwise.
 struct alignas(kCacheLine) SlotSide {
@@ -71,13 +78,17 @@ struct alignas(kCacheLine) SlotSide {
     std::atomic<std::uint32_t> tx_wait; // wake me when there is room again
     std::atomic<std::uint32_t> flags;   // SlotFlags
     std::uint32_t bell;                 // which doorbell of the owner kWaitBell means
-    std::uint32_t pad2[12];
+    std::atomic<std::uint32_t> life;    // see above; after all that the owner has sent
+    std::uint32_t pad2;
+    std::atomic<std::uint64_t> end;  // bytes sent on both rails when it was closed
+    std::atomic<std::uint64_t> took; // bytes taken from both rails when it was closed
+    std::uint32_t pad3[6];
 
     // For whoever watches (xwayd); the peer has no use for it. Bytes since the connection began.
     std::uint64_t tx_ring, tx_tcp, rx_ring, rx_tcp;
     std::uint32_t why;   // enum xway_why: why the owner sends by TCP
     std::uint32_t order; // of the ring it sends in, log2 of pages
-    std::uint32_t pad3[6];
+    std::uint32_t pad4[6];
 };
 
 struct alignas(2 * kCacheLine) Slot {
@@ -93,6 +104,8 @@ struct alignas(kCacheLine) Bell {
 
 struct alignas(2 * kCacheLine) ArenaSide {
     Bell bell[kArenaBells];
+    // A bit a slot: the peer has opened the connection again. Set by the peer, taken by the owner.
+    alignas(kCacheLine) std::atomic<std::uint64_t> opened;
     std::atomic<std::uint32_t> gone; // written by xwayd: the process has ended
 };
 

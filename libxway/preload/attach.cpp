@@ -67,7 +67,7 @@ bool is_exotic(int fd) {
            (real.fcntl(fd, F_GETFL, nullptr) & O_ASYNC) != 0;
 }
 
-void use_slot(Endpoint* ep) {
+void point_to_slot(Endpoint* ep) {
     ep->mine = &ep->arena->view.slot(ep->slot)->side[ep->side];
     ep->theirs = &ep->arena->view.slot(ep->slot)->side[ep->side ^ 1];
     ep->phase = Phase::kOver;
@@ -100,7 +100,7 @@ void endpoint_take_up(Endpoint* ep, ArenaMap* map) {
     ep->slot = 0;
     ep->side = 0;
     ep->owner = 0; // nobody rings for what was written before
-    use_slot(ep);
+    point_to_slot(ep);
     reset_rails(ep);
     ep->rcv_timeout = kNever;
     ep->snd_timeout = kNever;
@@ -111,10 +111,18 @@ void endpoint_take_up(Endpoint* ep, ArenaMap* map) {
     ep->state = State::kRing;
 }
 
+void endpoint_use_slot(Endpoint* ep) {
+    point_to_slot(ep);
+    ep->owner = process.token;
+    reset_rails(ep);
+    const Guard arenas(process.lock);
+    ep->arena->endpoint[ep->side][ep->slot] = ep;
+}
+
 bool endpoint_attach(Endpoint* ep, int fd) {
     const KeepErrno keep;
     const Critical critical;
-    use_slot(ep);
+    point_to_slot(ep);
     ep->owner = process.token;
     SlotSide* mine = ep->mine;
     if ((ep->forked && process_refs(ep) != ep->refs.load()) || is_exotic(fd) ||
@@ -128,11 +136,7 @@ bool endpoint_attach(Endpoint* ep, int fd) {
     ep->snd_timeout = timeout(fd, SO_SNDTIMEO);
     ep->rcv_lowat = static_cast<std::uint32_t>(option(fd, SOL_SOCKET, SO_RCVLOWAT));
     ep->inq = option(fd, IPPROTO_TCP, TCP_INQ) != 0;
-    reset_rails(ep);
-    {
-        const Guard arenas(process.lock);
-        ep->arena->endpoint[ep->side][ep->slot] = ep;
-    }
+    endpoint_use_slot(ep);
     mine->bell = epoll_attached(ep, fd);
     mine->flags.fetch_or(kSlotReady); // after all that the peer may now count on
     return true;

@@ -12,7 +12,8 @@ struct Config {
     std::uint32_t after = 8;      // XWAY_AFTER: data calls on a connection until it is registered
     std::uint32_t flip_ms = 0;    // XWAY_FLIP_MS: switch rails that often, for tests
     std::int64_t spin_ns = 20000; // XWAY_SPIN_US: how long a reader may look before it sleeps
-    bool debug = false;           // XWAY_DEBUG=1: say on standard error what goes wrong
+    bool direct = false; // XWAY_DIRECT=1: open and close without the kernel, if policy lets us
+    bool debug = false;  // XWAY_DEBUG=1: say on standard error what goes wrong
 };
 extern Config config;
 

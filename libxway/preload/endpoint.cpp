@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "config.h"
+#include "direct.h"
 #include "process.h"
 #include "real.h"
 #include "registrar.h"
@@ -155,6 +156,13 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->forked = false;
     ep->attached = false;
     ep->peer_lost = false;
+    ep->direct = false;
+    ep->dialled = false;
+    ep->hidden = -1;
+    ep->listener = nullptr;
+    ep->opened = 0;
+    ep->options = 0;
+    ep->touched = false;
     ep->tx_stays = 0;
     ep->wr_shut = false;
     ep->rd_shut = false;
@@ -171,6 +179,8 @@ void endpoint_get(Endpoint* ep) {
 Closing endpoint_close(Endpoint* ep, int fd) {
     if (ep->refs.fetch_sub(1) != 1)
         return {};
+    if (direct_park(ep, fd))
+        return {ep, true};
     if (ep->attached) {
         reset_if_unread(ep, fd);
         linger_if_asked(ep, fd);
@@ -192,11 +202,17 @@ void endpoint_closed(Closing closing) {
     if (!ep)
         return;
     if (ep->attached) {
-        // TCP has said it; now whoever looks at the ring only hears of it too.
+        if (closing.park)
+            direct_parked(ep);
+        // TCP has said it, or the slot; now whoever looks at the ring only hears of it too.
         if (ep->theirs->rx_wait.load() != 0)
             wake_peer(ep, &ep->theirs->rx_wait);
         if (ep->theirs->tx_wait.load() != 0)
             wake_peer(ep, &ep->theirs->tx_wait);
+        if (closing.park)
+            return;
+        if (ep->hidden >= 0)
+            process_unhide(std::exchange(ep->hidden, -1));
         registrar_release(ep);
     }
     ep->state.store(State::kFree, std::memory_order_release);
@@ -256,6 +272,7 @@ void endpoint_to_tcp(Endpoint* ep, xway_why why) {
     }
     if (state != State::kRing)
         return;
+    direct_to_tcp(ep);
     std::uint32_t none = 0;
     ep->tx_stays.compare_exchange_strong(none, static_cast<std::uint32_t>(why));
     tx_leave(ep);

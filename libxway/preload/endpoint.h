@@ -15,9 +15,11 @@
 //     kTcp --(matched, nobody inside, counts agree with the kernel's)--> kRing
 //     kTcp --(something that we cannot follow, or would not)-----------> kPlain
 //
-// kRing is not left: both of its directions may ride TCP for good. kPlain means hands off.
+// kRing is not left: both of its directions may ride TCP for good. kPlain means hands off. kParked
+// is a connection of direct mode that no program has open; see direct.h.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/uio.h>
 
 #include <atomic>
@@ -33,7 +35,7 @@
 
 namespace xway {
 
-enum class State : std::uint32_t { kFree = 0, kTcp, kBusy, kRing, kPlain };
+enum class State : std::uint32_t { kFree = 0, kTcp, kBusy, kRing, kPlain, kParked };
 
 // How far registration has come; written under kBusy, or by the registrar.
 enum class Phase : std::uint32_t { kNew = 0, kRegistered, kMatched, kOver };
@@ -44,12 +46,14 @@ inline constexpr std::size_t kChunk = 32 * 1024; // published in one go, so that
 inline constexpr std::int64_t kLookNs = 20'000'000; // at most so long without asking TCP for news
 
 struct Endpoint;
+struct Listener;
 struct Member;
 
 // An arena as a process has it mapped.
 struct ArenaMap {
     ArenaView view;
     std::uint32_t id;      // as xwayd names it
+    std::uint32_t session; // the xwayd that named it so; see registrar_session()
     std::uint32_t owner;   // token of the process that xwayd gave it to
     std::uint32_t sides;   // bit s: side s is ours (both, if a process talks to itself)
     std::uint32_t bells;   // doorbells of the peer
@@ -84,6 +88,19 @@ struct alignas(kCacheLine) Endpoint {
     std::uint32_t owner; // token of the process whose doorbells ring
     std::uint32_t peer_pid;
 
+    // In direct mode (direct.cpp). Constant from attachment on, except where said otherwise.
+    bool direct;               // the connection may be parked and opened again
+    bool dialled;              // by this end
+    int hidden;                // descriptor of the library's own that keeps it; -1: none
+    Listener* listener;        // whose accept() yields it, if not dialled
+    std::uint32_t stock;       // where it is parked, if dialled
+    std::uint32_t opened;      // times; written while nobody has it open
+    std::uint32_t options;     // enum Restored; those set since it was opened
+    std::atomic<bool> touched; // the program has done what cannot be undone: never parked
+    Endpoint* next;            // in the stock
+    sockaddr_in6 peer_name;    // as accept() tells it
+    socklen_t peer_name_length;
+
     // The sending end; tx_lock.
     alignas(kCacheLine) Lock tx_lock;
     std::uint32_t tx_order;   // of the ring that was used last; 0: none
@@ -116,6 +133,7 @@ void endpoint_get(Endpoint* ep);
 // endpoint_closed() with its result after.
 struct Closing {
     Endpoint* last = nullptr; // not null: this was the last descriptor
+    bool park = false;        // the connection is kept for the next that opens it
 };
 Closing endpoint_close(Endpoint* ep, int fd);
 void endpoint_closed(Closing closing);
@@ -153,6 +171,13 @@ std::uint32_t rx_ready(Endpoint* ep);
 std::uint32_t rx_unread(Endpoint* ep, int fd);
 // Is there anything at all for a receiver to act on, that is not TCP's?
 bool rx_news(Endpoint* ep);
+// In direct mode: has the peer closed it?
+bool peer_has_closed(const Endpoint* ep);
+// And has all been read that it had sent?
+bool rx_over(const Endpoint* ep);
+// All bytes by either rail since the connection began.
+std::uint64_t tx_total(const Endpoint* ep);
+std::uint64_t rx_total(const Endpoint* ep);
 // Follows the switches that lie at the very point where the receiver is.
 void rx_follow(Endpoint* ep);
 // TCP says that its next byte is the urgent one; is it the connection's? 1 or 0.
@@ -172,6 +197,9 @@ std::uint32_t tx_pending(Endpoint* ep);
 
 // Makes `ep` use slot `slot` of `map`; the caller is alone inside it. False: it cannot be.
 bool endpoint_attach(Endpoint* ep, int fd);
+
+// The slot is `ep`'s: both directions on TCP, nothing switched yet.
+void endpoint_use_slot(Endpoint* ep);
 
 // Has TCP ended, or broken, without a word from the peer's library? Then the peer was killed.
 bool endpoint_peer_lost(Endpoint* ep, int fd);

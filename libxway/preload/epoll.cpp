@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <new>
 
+#include "listener.h"
 #include "look.h"
 #include "process.h"
 #include "real.h"
+#include "registrar.h"
 #include "table.h"
 #include "wait.h"
 
@@ -28,7 +30,8 @@ constexpr std::uint32_t kModes = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXC
 // One descriptor in one set.
 struct Member {
     EpollSet* set;
-    Endpoint* ep;       // nullptr: not connected yet
+    Endpoint* ep;       // nullptr: not connected
+    Listener* listener; // of direct mode, or nullptr
     Member* next;       // of the same descriptor
     Member* next_of_ep; // of the same attached connection
     Member* next_ready;
@@ -162,7 +165,7 @@ void part(Member* m) {
 
 void remove(Member* m) {
     unlist(m);
-    if (m->ours)
+    if (m->ours && m->ep)
         part(m);
     for (Member** at = &watched[m->fd]; *at; at = &(*at)->next) {
         if (*at == m) {
@@ -223,8 +226,10 @@ bool move_in(Member* m) {
         return false;
     real.epoll_ctl(m->set->fd, EPOLL_CTL_DEL, m->fd, nullptr);
     m->ours = true;
-    m->ep->looked_at = 0;
-    join(m);
+    if (m->ep) {
+        m->ep->looked_at = 0;
+        join(m);
+    }
     list(m);
     return true;
 }
@@ -237,7 +242,8 @@ void move_out(Member* m) {
     real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, m->fd, nullptr);
     real.epoll_ctl(m->set->fd, EPOLL_CTL_ADD, m->fd, &event);
     m->ours = false;
-    part(m);
+    if (m->ep)
+        part(m);
     unlist(m);
 }
 
@@ -249,6 +255,8 @@ std::uint32_t poll_bits(std::uint32_t events) {
 std::uint32_t evaluate(Member* m) {
     const auto wanted = static_cast<short>(poll_bits(m->event.events));
     Endpoint* ep = m->ep;
+    if (m->listener)
+        return static_cast<std::uint16_t>(listener_poll(m->listener, wanted));
     if (m->event.events & EPOLLET) {
         if (wanted & POLLIN)
             bell_arm_rx(ep);
@@ -264,6 +272,17 @@ std::uint32_t evaluate(Member* m) {
     if ((wanted & POLLOUT) && tx_on_ring(ep))
         bell_arm_tx(ep);
     return static_cast<std::uint16_t>(endpoint_poll(ep, m->fd, wanted));
+}
+
+// Every registration of a listener.
+void list_all(int fd, std::uint32_t bell) {
+    for (Member* m = watched[fd]; m; m = m->next) {
+        if (!m->ours)
+            continue;
+        list(m);
+        if (m->set->bell != bell)
+            bell_ring_own(m->set->bell);
+    }
 }
 
 // Puts into the ready lists what the doorbells say. Only doorbell `bell`'s news; all of them go to
@@ -285,6 +304,9 @@ void take_news(std::uint32_t bell) {
                     if (m->set->bell != bell)
                         bell_ring_own(m->set->bell);
                 }
+                const Endpoint* ep = map->endpoint[side][slot];
+                if (ep && ep->state.load() == State::kParked && listener_is_open(ep->listener))
+                    list_all(listener_fd(ep->listener), bell);
             }
         }
     }
@@ -313,7 +335,7 @@ int collect(EpollSet* set, epoll_event* events, int most) {
     while (count < most && set->first) {
         Member* m = unlist_first(set);
         const bool was_last = m == end;
-        if (m->ep->state.load() == State::kPlain && endpoint_left_over(m->ep) == 0) {
+        if (m->ep && m->ep->state.load() == State::kPlain && endpoint_left_over(m->ep) == 0) {
             move_out(m);
         } else if (const std::uint32_t now = m->disabled ? 0 : evaluate(m)) {
             events[count].events = now;
@@ -358,7 +380,8 @@ int filter(EpollSet* set, epoll_event* events, int count) {
         for (int i = 0; i < found; i++) {
             auto* m = static_cast<Member*>(news[i].data.ptr);
             if (m && m->set == set && m->ours) {
-                m->ep->looked_at = 0; // ask TCP what it was
+                if (m->ep)
+                    m->ep->looked_at = 0; // ask TCP what it was
                 list(m);
             }
         }
@@ -460,7 +483,8 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
     const Guard guard(lock);
     Member* m = find(set, fd);
     Endpoint* ep = entry.endpoint();
-    const bool ours = m ? m->ours : ep && ep->state.load() == State::kRing;
+    Listener* listener = process.bells != 0 ? listener_of(entry) : nullptr;
+    const bool ours = m ? m->ours : listener || (ep && ep->state.load() == State::kRing);
     if (!ours) {
         if (real.epoll_ctl(set_fd, operation, fd, event) != 0)
             return -1;
@@ -487,8 +511,12 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
         watched[fd] = m;
         if (!ours)
             return 0;
+        m->listener = listener;
         set->bell %= process.bells;
-        ep->mine->bell = set->bell;
+        if (ep)
+            ep->mine->bell = set->bell;
+        else
+            listener_set_bell(listener, set->bell);
         if (!move_in(m)) {
             remove(m);
             return -1;
@@ -534,6 +562,10 @@ int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std
     KeepErrno keep;
     for (;;) {
         int count = 0;
+        if (config.direct) {
+            registrar_read_mail();
+            listener_work();
+        }
         if (set->inner < 0) {
             count = kernel_wait(set, set_fd, events, most, deadline, mask);
             if (count != 0)
@@ -587,10 +619,38 @@ void epoll_forget(int fd, Endpoint* ep) {
     const Guard guard(lock);
     while (Member* m = watched[fd]) {
         // With another descriptor for it, the kernel would go on reporting it under this number.
-        if (m->ours && ep && ep->refs.load() > 1)
+        if (m->ours && ep && (ep->refs.load() > 1 || ep->hidden >= 0))
             real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
         remove(m);
         m->set = nullptr;
+    }
+}
+
+bool epoll_watches(int fd) {
+    return watched && static_cast<unsigned>(fd) < kTableSize && watched[fd];
+}
+
+void epoll_adopt_listener(Listener* listener) {
+    const Guard guard(lock);
+    const int fd = listener_fd(listener);
+    for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
+        if (m->ours)
+            continue;
+        m->listener = listener;
+        m->set->bell %= process.bells;
+        listener_set_bell(listener, m->set->bell);
+        move_in(m);
+        bell_ring_own(m->set->bell);
+    }
+}
+
+void epoll_lose_listener(Listener* listener) {
+    const Guard guard(lock);
+    const int fd = listener_fd(listener);
+    for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
+        if (m->ours)
+            move_out(m);
+        m->listener = nullptr;
     }
 }
 
@@ -627,6 +687,13 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
         now |= events & (POLLIN | POLLRDNORM);
     if ((events & (POLLOUT | POLLWRNORM)) && tx_ring && tx_news(ep))
         now |= events & (POLLOUT | POLLWRNORM);
+    if (peer_has_closed(ep)) {
+        if (rx_over(ep))
+            now |= events & (POLLIN | POLLRDNORM | POLLRDHUP);
+        now |= events & (POLLOUT | POLLWRNORM);
+        if (now)
+            return now;
+    }
     const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
     bool ask = gone || !rx_ring || !tx_ring || (flags & (kSlotLook | kSlotGone)) != 0;
     if (!ask && now == 0) {

@@ -37,6 +37,12 @@ int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std
 // Has the set something ready that the kernel does not know of?
 bool epoll_has_news(EpollSet* set);
 
+// Is `fd` in a set of this process?
+bool epoll_watches(int fd);
+// A listener may have connections from now on that the kernel knows nothing of; or none any more.
+void epoll_adopt_listener(Listener* listener);
+void epoll_lose_listener(Listener* listener);
+
 // `fd` is about to be closed, or to become something else.
 void epoll_forget(int fd, Endpoint* ep);
 // Moves its registrations; which doorbell it is to use.

@@ -6,9 +6,11 @@
 #include <algorithm>
 
 #include "epoll.h"
+#include "listener.h"
 #include "look.h"
 #include "process.h"
 #include "real.h"
+#include "registrar.h"
 #include "signals.h"
 #include "table.h"
 #include "wait.h"
@@ -36,6 +38,9 @@ int ask_rings(pollfd* fds, nfds_t count) {
             fds[i].revents = endpoint_poll(ep, fds[i].fd, fds[i].events);
         } else if (EpollSet* set = fds[i].fd >= 0 ? table_get(fds[i].fd).epoll() : nullptr) {
             if ((fds[i].events & POLLIN) && epoll_has_news(set))
+                fds[i].revents = POLLIN;
+        } else if (Listener* listener = fds[i].fd >= 0 ? listener_of(fds[i].fd) : nullptr) {
+            if ((fds[i].events & POLLIN) && listener_has_news(listener))
                 fds[i].revents = POLLIN;
         }
         ready += fds[i].revents != 0;
@@ -169,7 +174,8 @@ int poll_with(pollfd* fds, pollfd* mine, nfds_t count, std::int64_t deadline,
 
 bool poll_concerns_us(pollfd* fds, nfds_t count) {
     for (nfds_t i = 0; i < count; i++) {
-        if (fds[i].fd >= 0 && (ring_of(fds[i].fd) || table_get(fds[i].fd).epoll()))
+        if (fds[i].fd >= 0 &&
+            (ring_of(fds[i].fd) || table_get(fds[i].fd).epoll() || listener_of(fds[i].fd)))
             return true;
     }
     return false;
@@ -178,6 +184,10 @@ bool poll_concerns_us(pollfd* fds, nfds_t count) {
 int poll_for(pollfd* fds, nfds_t count, std::int64_t deadline, const sigset_t* mask) {
     KeepErrno keep;
     int result;
+    if (config.direct) {
+        registrar_read_mail();
+        listener_work();
+    }
     if (count < kOnStack) {
         pollfd mine[kOnStack];
         result = poll_with(fds, mine, count, deadline, mask);

@@ -9,10 +9,14 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
+#include "direct.h"
 #include "epoll.h"
+#include "listener.h"
 #include "real.h"
 #include "registrar.h"
+#include "spare.h"
 #include "table.h"
 
 namespace xway {
@@ -40,6 +44,9 @@ std::uint32_t count_processors() {
 }
 
 void before_fork() {
+    listener_before_fork();
+    spare_before_fork();
+    direct_before_fork();
     epoll_lock();
     registrar_lock();
     process.lock.lock();
@@ -49,6 +56,8 @@ void before_fork() {
         if (Endpoint* ep = table_endpoint(fd)) {
             ep->forked = true;
             endpoint_get(ep);
+            if (ep->hidden >= 0)
+                process_unhide(std::exchange(ep->hidden, -1));
         }
     }
 }
@@ -57,10 +66,15 @@ void after_fork_in_parent() {
     process.lock.unlock();
     registrar_unlock();
     epoll_unlock();
+    direct_after_fork();
+    spare_after_fork();
 }
 
 void after_fork_in_child() {
     thread = Thread();
+    direct_forked();
+    spare_forked();
+    listener_forked();
     registrar_forked();
     epoll_forked();
     // A lock names its owner by a thread of the parent: it is ours, and free.
@@ -80,15 +94,23 @@ void after_fork_in_child() {
 
 } // namespace
 
+int process_hide_copy(int fd) {
+    const int high = real.fcntl(fd, F_DUPFD_CLOEXEC,
+                                reinterpret_cast<void*>(static_cast<std::intptr_t>(hidden_base())));
+    if (high >= 0)
+        table_set(high, Entry::hidden());
+    return high;
+}
+
 int process_hide(int fd) {
     if (fd < 0)
         return -1;
-    const int high = real.fcntl(fd, F_DUPFD_CLOEXEC, reinterpret_cast<void*>(hidden_base()));
+    const int high = process_hide_copy(fd);
     if (high >= 0)
         real.close(fd);
-    const int now = high >= 0 ? high : fd;
-    table_set(now, Entry::hidden());
-    return now;
+    else
+        table_set(fd, Entry::hidden());
+    return high >= 0 ? high : fd;
 }
 
 void process_unhide(int fd) {

@@ -32,6 +32,8 @@ extern Process process;
 // Moves a descriptor of the library's own out of the way of the program's, and remembers it: the
 // program cannot close it or see it closed. The new number, or -1.
 int process_hide(int fd);
+// A hidden descriptor for what `fd` leads to, which stays.
+int process_hide_copy(int fd);
 // Closes a hidden descriptor.
 void process_unhide(int fd);
 

@@ -11,11 +11,14 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <iterator>
 #include <new>
 
 #include "../wire.h"
 #include "config.h"
+#include "direct.h"
+#include "listener.h"
 #include "process.h"
 #include "real.h"
 #include "table.h"
@@ -32,6 +35,7 @@ Lock lock;
 Mailbox* mailbox;                           // nullptr until kWelcome
 std::uint32_t mail_read;                    // messages taken
 std::int64_t next_try;                      // coarse
+std::uint32_t session;                      // counts the connections to an xwayd
 std::atomic<std::uint64_t> asked, answered; // registrations; their difference may be under way
 
 // What xwayd repeats in its answer: the place, and the tenant's number.
@@ -112,6 +116,7 @@ bool connect_monitor() {
         return false;
     }
     process.control = process_hide(fd);
+    session++;
     if (mailbox)
         munmap(mailbox, XWAY_PAGE_SIZE);
     mailbox = nullptr;
@@ -119,6 +124,7 @@ bool connect_monitor() {
     WireMsg hello{};
     hello.type = WireType::kHello;
     hello.arg = kWireVersion;
+    hello.flags = config.direct ? kHelloDirect : 0;
     return send_message(hello, process.bell, process.bells);
 }
 
@@ -134,14 +140,20 @@ void release_slot(std::uint32_t arena, std::uint32_t slot, std::uint32_t side) {
 
 // Gives back a slot that was never used: the peer, which may use its end already, is to know that
 // this one sends by TCP.
-void refuse_slot(const ArenaMap* map, std::uint32_t slot, std::uint32_t side) {
+void refuse_slot(ArenaMap* map, std::uint32_t slot, std::uint32_t side) {
+    {
+        const Guard guard(process.lock);
+        map->endpoint[side][slot] = nullptr;
+    }
     map->view.slot(slot)->side[side].flags.fetch_or(kSlotTcpOnly | kSlotLeft);
-    release_slot(map->id, slot, side);
+    if (map->session == session)
+        release_slot(map->id, slot, side);
 }
 
+// An xwayd that is started anew may name its arenas alike.
 ArenaMap* find_arena(std::uint32_t id) {
     for (std::uint32_t i = 0; i < process.arenas; i++) {
-        if (process.arena[i]->id == id)
+        if (process.arena[i]->id == id && process.arena[i]->session == session)
             return process.arena[i];
     }
     return nullptr;
@@ -181,6 +193,7 @@ ArenaMap* add_arena(const WireMsg& message, const int* fds, std::size_t count) {
     ArenaMap* map = new (memory) ArenaMap{};
     map->view.base = base;
     map->id = message.arena;
+    map->session = session;
     map->owner = process.token;
     map->bells = static_cast<std::uint32_t>(count - 1);
     for (std::uint32_t i = 0; i < map->bells; i++)
@@ -191,18 +204,35 @@ ArenaMap* add_arena(const WireMsg& message, const int* fds, std::size_t count) {
     return map;
 }
 
+// With process.lock.
+void unmap_arena(std::uint32_t index) {
+    ArenaMap* map = process.arena[index];
+    process.arena[index] = process.arena[--process.arenas];
+    for (std::uint32_t b = 0; b < map->bells; b++)
+        process_unhide(map->bell[b]);
+    munmap(map->view.base, kArenaBytes);
+    munmap(map, sizeof(*map));
+}
+
 void drop_arena(std::uint32_t id) {
     const Guard guard(process.lock);
     for (std::uint32_t i = 0; i < process.arenas; i++) {
-        ArenaMap* map = process.arena[i];
-        if (map->id != id)
-            continue;
-        process.arena[i] = process.arena[--process.arenas];
-        for (std::uint32_t b = 0; b < map->bells; b++)
-            process_unhide(map->bell[b]);
-        munmap(map->view.base, kArenaBytes);
-        munmap(map, sizeof(*map));
-        return;
+        if (process.arena[i]->id == id && process.arena[i]->session == session)
+            return unmap_arena(i);
+    }
+}
+
+bool is_unused(const ArenaMap* map) {
+    const auto none = [](const Endpoint* ep) { return ep == nullptr; };
+    return std::all_of(map->endpoint[0], map->endpoint[0] + kArenaSlots, none) &&
+           std::all_of(map->endpoint[1], map->endpoint[1] + kArenaSlots, none);
+}
+
+// The xwayd that would say when has gone.
+void drop_if_unused(const ArenaMap* map) {
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        if (process.arena[i] == map && is_unused(map))
+            return unmap_arena(i);
     }
 }
 
@@ -223,6 +253,8 @@ void on_attach(const WireMsg& message, int* fds, std::size_t count) {
             release_slot(message.arena, message.slot, message.side);
         if (ep && !map)
             ep->phase = Phase::kOver;
+        if (ep && ep->direct)
+            direct_on_decline(ep);
         return;
     }
     map->sides |= 1u << message.side;
@@ -230,7 +262,29 @@ void on_attach(const WireMsg& message, int* fds, std::size_t count) {
     ep->slot = message.slot;
     ep->side = message.side;
     ep->peer_pid = message.peer;
+    if (ep->direct)
+        return direct_on_attach(ep);
+    {
+        const Guard guard(process.lock);
+        map->endpoint[ep->side][ep->slot] = ep; // so that the arena stays mapped
+    }
     ep->phase.store(Phase::kMatched, std::memory_order_release);
+}
+
+void on_grant(const WireMsg& message, int* fds, std::size_t count) {
+    ArenaMap* map = find_arena(message.arena);
+    if (!map && count > 1) {
+        map = add_arena(message, fds + 1, count - 1);
+        for (std::size_t i = 2; map && i < count; i++)
+            fds[i] = -1;
+    }
+    if (count == 0 || !map || message.slot >= kArenaSlots || message.side > 1) {
+        release_slot(message.arena, message.slot, message.side);
+        return;
+    }
+    map->sides |= 1u << message.side;
+    direct_on_grant(message, map, fds[0]);
+    fds[0] = -1;
 }
 
 void on_message(const WireMsg& message, int* fds, std::size_t count) {
@@ -249,10 +303,13 @@ void on_message(const WireMsg& message, int* fds, std::size_t count) {
         answered++;
         if (Endpoint* ep = endpoint_named(message.conn)) {
             Phase registered = Phase::kRegistered;
-            ep->phase.compare_exchange_strong(registered, Phase::kOver);
+            if (ep->phase.compare_exchange_strong(registered, Phase::kOver) && ep->direct)
+                direct_on_decline(ep);
         }
         break;
     case WireType::kDrop: drop_arena(message.arena); break;
+    case WireType::kStock: listener_on_stock(message); break;
+    case WireType::kGrant: on_grant(message, fds, count); break;
     default: break;
     }
 }
@@ -351,11 +408,67 @@ void registrar_release(Endpoint* ep) {
     const Guard guard(lock);
     if (ep->owner != process.token)
         return; // the process that xwayd gave the slot to will end one day
+    ArenaMap* map = ep->arena;
+    const bool named = map->session == session && process.control >= 0;
     {
         const Guard arenas(process.lock);
-        ep->arena->endpoint[ep->side][ep->slot] = nullptr;
+        map->endpoint[ep->side][ep->slot] = nullptr;
+        if (!named)
+            drop_if_unused(map);
     }
-    release_slot(ep->arena->id, ep->slot, ep->side);
+    if (named)
+        release_slot(map->id, ep->slot, ep->side);
+}
+
+bool registrar_ready() {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    return connect_monitor();
+}
+
+std::uint32_t registrar_session() {
+    return session;
+}
+
+bool registrar_listen(std::uint64_t name, int fd) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    WireMsg message{};
+    message.type = WireType::kListen;
+    message.conn = name;
+    return connect_monitor() && send_message(message, &fd, 1);
+}
+
+void registrar_unlisten(std::uint64_t name) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    WireMsg message{};
+    message.type = WireType::kUnlisten;
+    message.conn = name;
+    if (process.control >= 0)
+        send_message(message, nullptr, 0);
+}
+
+bool registrar_supply(Endpoint* ep, std::uint32_t ask, int own, int accepted) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    WireMsg message{};
+    message.type = WireType::kSupply;
+    message.conn = name_of(ep);
+    message.ask = ask;
+    const int fds[2] = {own, accepted};
+    return process.control >= 0 && send_message(message, fds, 2);
+}
+
+void registrar_more(const std::uint8_t address[16], std::uint32_t port) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    WireMsg message{};
+    message.type = WireType::kMore;
+    memcpy(message.address, address, sizeof(message.address));
+    message.port = port;
+    if (process.control >= 0)
+        send_message(message, nullptr, 0);
 }
 
 void registrar_lock() {

@@ -21,6 +21,18 @@ void registrar_cancel(Endpoint* ep, int fd);
 // Gives back the slot of an attached, or matched, endpoint.
 void registrar_release(Endpoint* ep);
 
+// Is there an xwayd? Looks for one, once in a while. Which one it is: another number after each
+// loss.
+bool registrar_ready();
+std::uint32_t registrar_session();
+
+// For direct mode: a listener, by the name that the caller gives it; it is closed; a connection for
+// the stock of whoever asked `ask`, `own` being the end that connects; more are wanted.
+bool registrar_listen(std::uint64_t name, int fd);
+void registrar_unlisten(std::uint64_t name);
+bool registrar_supply(Endpoint* ep, std::uint32_t ask, int own, int accepted);
+void registrar_more(const std::uint8_t address[16], std::uint32_t port);
+
 void registrar_lock();
 void registrar_unlock();
 // In the child of a fork.

@@ -153,6 +153,10 @@ void followed(Endpoint* ep) {
 // when it has not been for a while: the peer's library says when it shuts down, xwayd when the
 // peer has died; that both have gone is rare. -EAGAIN: neither.
 ssize_t look(Endpoint* ep, int fd) {
+    if (rx_over(ep)) {
+        ep->rx_ended = true;
+        return 0;
+    }
     if (ep->rx_error)
         return -std::exchange(ep->rx_error, 0);
     const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
@@ -425,7 +429,20 @@ bool rx_peek(Endpoint* ep, int fd) {
 bool rx_news(Endpoint* ep) {
     const std::uint32_t epoch = xway_load(&ep->rx.epoch);
     return rx_ready(ep) != 0 || ep->rx_broken ||
-           (xway_load_acquire(&ep->theirs->tx_epoch) != epoch && !ep->rx_cut);
+           (xway_load_acquire(&ep->theirs->tx_epoch) != epoch && !ep->rx_cut) || rx_over(ep);
+}
+
+// It has nothing to do with the times before this one, or with one that it has not accepted yet.
+bool peer_has_closed(const Endpoint* ep) {
+    return ep->theirs->life.load(std::memory_order_acquire) == life_of(ep->opened, kLifeClosed);
+}
+
+bool rx_over(const Endpoint* ep) {
+    return peer_has_closed(ep) && ep->theirs->end.load(std::memory_order_relaxed) == rx_total(ep);
+}
+
+std::uint64_t rx_total(const Endpoint* ep) {
+    return ep->rx_tcp.load(std::memory_order_relaxed) + ep->rx_ring_bytes;
 }
 
 } // namespace xway

@@ -23,8 +23,19 @@ public:
     constexpr Entry() = default;
     static Entry of(Endpoint* ep) { return Entry(reinterpret_cast<std::uintptr_t>(ep)); }
     static Entry of(EpollSet* set) { return Entry(reinterpret_cast<std::uintptr_t>(set) | 1); }
-    // A TCP socket that is not connected yet.
-    static Entry socket(bool nonblock) { return Entry(2 | (nonblock ? 4u : 0u)); }
+    // A TCP socket that is not connected. What else is known of it: kNonblock..., a number below
+    // 2^16.
+    static constexpr std::uintptr_t kNonblock = 4, kCloexec = 8;
+    static constexpr std::uintptr_t kTouched = 16;  // not as socket() made it
+    static constexpr std::uintptr_t kListener = 32; // number: listener_at(); see direct.h
+    static constexpr std::uintptr_t kSpare = 64;    // number: of the spare; see spare.h
+    static Entry socket(std::uintptr_t bits, std::uint32_t number = 0) {
+        return Entry(2 | bits | std::uintptr_t{number} << 16);
+    }
+    // The same socket with `bits` set or cleared.
+    [[nodiscard]] Entry with(std::uintptr_t bits, bool set) const {
+        return Entry(set ? word_ | bits : word_ & ~bits);
+    }
     // A descriptor of the library's own.
     static Entry hidden() { return Entry(3); }
 
@@ -39,7 +50,9 @@ public:
     }
     [[nodiscard]] bool is_socket() const { return kind() == Kind::kSocket; }
     [[nodiscard]] bool is_hidden() const { return kind() == Kind::kHidden; }
-    [[nodiscard]] bool nonblock() const { return (word_ & 4) != 0; }
+    [[nodiscard]] bool has(std::uintptr_t bit) const { return is_socket() && (word_ & bit) != 0; }
+    [[nodiscard]] std::uint32_t number() const { return static_cast<std::uint32_t>(word_ >> 16); }
+    [[nodiscard]] bool nonblock() const { return has(kNonblock); }
 
 private:
     explicit constexpr Entry(std::uintptr_t word) : word_(word) {}

@@ -2,7 +2,9 @@
 //
 // tx.cpp - the sending end of an attached connection.
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cstring>
@@ -210,6 +212,8 @@ bool on_ring(Endpoint* ep) {
 // One piece; -EAGAIN, -errno. With the lock.
 ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     for (;;) {
+        if (peer_has_closed(ep)) [[unlikely]]
+            return -EPIPE; // TCP's connection is still open, and would take it
         if (!on_ring(ep))
             return put_tcp(ep, fd, from, flags);
         std::uint32_t bytes = room(ep, from.left());
@@ -266,6 +270,8 @@ ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         }
         if (sent > 0)
             return static_cast<ssize_t>(sent);
+        if (result == -EPIPE && !(flags & MSG_NOSIGNAL) && peer_has_closed(ep))
+            pthread_kill(pthread_self(), SIGPIPE);
         return keep.fail(-result);
     }
 }
@@ -316,7 +322,13 @@ std::uint32_t tx_pending(Endpoint* ep) {
     return pending > 2 * kWindowPages * XWAY_PAGE_SIZE ? 0 : pending;
 }
 
+std::uint64_t tx_total(const Endpoint* ep) {
+    return ep->tx_tcp.load(std::memory_order_relaxed) + ep->tx_ring_bytes;
+}
+
 bool tx_news(Endpoint* ep) {
+    if (peer_has_closed(ep))
+        return true;
     const Guard guard(ep->tx_lock);
     if (!on_ring(ep))
         return true;

@@ -77,9 +77,13 @@ inline Endpoint* on_ring(int fd) {
 struct Leaving {
     Closing closing;
     EpollSet* set = nullptr;
+    Entry socket; // that was not connected
 };
 Leaving leave_before(int fd, Entry entry);
 void leave_after(const Leaving& leaving);
+
+// The program does to the socket `fd` what a connection of direct mode could not be rid of.
+void touch(int fd, Entry entry);
 
 // A connection goes where the library cannot follow: to another program, or past the wrappers. What
 // is left in the ring would be lost, so it is reset then, unless others still hold it.

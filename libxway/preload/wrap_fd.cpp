@@ -12,7 +12,9 @@
 #include <algorithm>
 
 #include "epoll.h"
+#include "listener.h"
 #include "process.h"
+#include "spare.h"
 #include "wrap.h"
 
 namespace xway {
@@ -23,6 +25,11 @@ Leaving leave_before(int fd, Entry entry) {
         return leaving; // somebody else was faster
     const KeepErrno keep;
     Endpoint* ep = entry.endpoint();
+    if (entry.is_socket()) {
+        entry = listener_close(entry);
+        // The kernel would go on reporting it under this number, kept as it is by our descriptor.
+        leaving.socket = epoll_watches(fd) ? spare_spent(entry) : entry;
+    }
     epoll_forget(fd, ep);
     if (ep)
         leaving.closing = endpoint_close(ep, fd);
@@ -30,9 +37,17 @@ Leaving leave_before(int fd, Entry entry) {
     return leaving;
 }
 
+void touch(int fd, Entry entry) {
+    if (Endpoint* ep = entry.endpoint())
+        ep->touched = true;
+    else if (entry.is_socket())
+        table_set(fd, spare_spent(entry).with(Entry::kTouched, true));
+}
+
 void leave_after(const Leaving& leaving) {
     const KeepErrno keep;
     endpoint_closed(leaving.closing);
+    spare_back(leaving.socket);
     if (leaving.set)
         epoll_put(leaving.set);
 }
@@ -54,6 +69,7 @@ void duplicated(int fd, int to) {
         table_set(to, entry);
     } else if (entry.is_socket()) {
         // Once it is connected under one number, the other would not know.
+        spare_spent(listener_close(entry));
         table_set(fd, Entry());
         table_set(to, Entry());
     } else {
@@ -107,8 +123,13 @@ int control(int fd, int command, void* argument, decltype(real.fcntl) kernel) {
             if (flags & O_ASYNC)
                 endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
         } else if (entry.is_socket()) {
-            table_set(fd, Entry::socket((flags & O_NONBLOCK) != 0));
+            table_set(fd, entry.with(Entry::kNonblock, (flags & O_NONBLOCK) != 0));
         }
+    } else if (command == F_SETFD && entry.is_socket()) {
+        const auto flags = static_cast<int>(reinterpret_cast<std::intptr_t>(argument));
+        table_set(fd, entry.with(Entry::kCloexec, (flags & FD_CLOEXEC) != 0));
+    } else if (command == F_SETOWN || command == F_SETSIG) {
+        touch(fd, entry);
     }
     return result;
 }
@@ -220,6 +241,8 @@ XWAY_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
     if (ep && request == FIOASYNC)
         endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
     const int result = real.ioctl(fd, request, argument);
+    if (result == 0 && (request == FIOCLEX || request == FIONCLEX) && entry.is_socket())
+        table_set(fd, entry.with(Entry::kCloexec, request == FIOCLEX));
     if (result < 0 || !argument)
         return result;
     auto* number = static_cast<int*>(argument);
@@ -227,7 +250,7 @@ XWAY_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
         if (ep)
             ep->nonblock = *number != 0;
         else if (entry.is_socket())
-            table_set(fd, Entry::socket(*number != 0));
+            table_set(fd, entry.with(Entry::kNonblock, *number != 0));
     } else if (ep && on_ring(fd)) {
         if (request == SIOCINQ)
             *number = static_cast<int>(rx_unread(ep, fd));

@@ -9,8 +9,12 @@
 
 #include <algorithm>
 
+#include "config.h"
+#include "direct.h"
 #include "epoll.h"
+#include "listener.h"
 #include "registrar.h"
+#include "spare.h"
 #include "wrap.h"
 
 using namespace xway;
@@ -62,7 +66,8 @@ int accept_with(sockaddr* address, socklen_t* length, bool nonblock, Kernel kern
         errno = EFAULT;
         return -1;
     }
-    const int fd = kernel(reinterpret_cast<sockaddr*>(&peer), &peer_length);
+    bool direct = false;
+    const int fd = kernel(reinterpret_cast<sockaddr*>(&peer), &peer_length, &direct);
     if (fd < 0)
         return fd;
     const KeepErrno keep;
@@ -72,6 +77,8 @@ int accept_with(sockaddr* address, socklen_t* length, bool nonblock, Kernel kern
                          sizeof(peer)}));
         *length = peer_length;
     }
+    if (direct)
+        return fd;
     table_set(fd, Entry());
     if (is_local(fd, reinterpret_cast<sockaddr*>(&peer), peer_length))
         adopt(fd, nonblock);
@@ -96,6 +103,23 @@ bool needs_tcp(int level, int name, const void* value, socklen_t length) {
     return false;
 }
 
+// What it means for a connection of direct mode that the program sets an option.
+void note_option(int fd, int level, int name) {
+    const Entry entry = table_get(fd);
+    Endpoint* ep = entry.endpoint();
+    if (ep ? !ep->direct : !entry.is_socket() || entry.has(Entry::kListener))
+        return;
+    if (ep && level == IPPROTO_TCP && name == TCP_NODELAY)
+        ep->options |= kNoDelay;
+    else if (ep && level == SOL_SOCKET && name == SO_KEEPALIVE)
+        ep->options |= kKeepAlive;
+    // These mean nothing while keepalive is off, or stand for one moment.
+    else if (!(ep && level == IPPROTO_TCP &&
+               (name == TCP_KEEPIDLE || name == TCP_KEEPINTVL || name == TCP_KEEPCNT ||
+                name == TCP_QUICKACK)))
+        touch(fd, entry);
+}
+
 std::int64_t duration(const void* value, socklen_t length) {
     timeval time{};
     if (length < sizeof(time))
@@ -109,30 +133,74 @@ std::int64_t duration(const void* value, socklen_t length) {
 } // namespace
 
 XWAY_EXPORT int socket(int domain, int type, int protocol) {
-    const int fd = real.socket(domain, type, protocol);
-    if (fd >= 0) {
-        const bool tcp = (domain == AF_INET || domain == AF_INET6) &&
-                         (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM &&
-                         (protocol == 0 || protocol == IPPROTO_TCP);
-        table_set(fd, tcp ? Entry::socket((type & SOCK_NONBLOCK) != 0) : Entry());
+    const bool tcp = (domain == AF_INET || domain == AF_INET6) &&
+                     (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM &&
+                     (protocol == 0 || protocol == IPPROTO_TCP);
+    if (tcp && config.direct) {
+        const int spare = spare_take(domain, type);
+        if (spare >= 0)
+            return spare;
     }
+    const int fd = real.socket(domain, type, protocol);
+    if (fd < 0)
+        return fd;
+    if (tcp && config.direct)
+        table_set(fd, spare_adopt(fd, domain, type));
+    else
+        table_set(fd, tcp ? Entry::socket(type & SOCK_NONBLOCK ? Entry::kNonblock : 0) : Entry());
     return fd;
 }
 
+XWAY_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
+    const Entry entry = table_get(fd);
+    if (entry.is_socket())
+        touch(fd, entry);
+    return real.bind(fd, address, length);
+}
+
+XWAY_EXPORT int listen(int fd, int backlog) noexcept {
+    const int result = real.listen(fd, backlog);
+    const Entry entry = table_get(fd);
+    if (result == 0 && entry.is_socket())
+        table_set(fd, listener_open(fd, spare_spent(entry)));
+    return result;
+}
+
+namespace {
+
+// As accept4(), by the kernel or, for a listener of direct mode, by whoever is first.
+int accept_any(int fd, sockaddr* peer, socklen_t* size, int flags, bool* direct) {
+    const Entry entry = table_get(fd);
+    if (Listener* listener = listener_of(entry)) {
+        const int accepted = listener_accept(listener, peer, size, flags, entry.nonblock(), direct);
+        if (accepted >= 0 || errno != 0)
+            return accepted;
+    }
+    return real.accept4(fd, peer, size, flags);
+}
+
+} // namespace
+
 XWAY_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
-    return accept_with(address, length, false, [&](sockaddr* peer, socklen_t* size) {
-        return real.accept(fd, peer, size);
+    return accept_with(address, length, false, [&](sockaddr* peer, socklen_t* size, bool* direct) {
+        return accept_any(fd, peer, size, 0, direct);
     });
 }
 
 XWAY_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
-    return accept_with(
-        address, length, (flags & SOCK_NONBLOCK) != 0,
-        [&](sockaddr* peer, socklen_t* size) { return real.accept4(fd, peer, size, flags); });
+    return accept_with(address, length, (flags & SOCK_NONBLOCK) != 0,
+                       [&](sockaddr* peer, socklen_t* size, bool* direct) {
+                           return accept_any(fd, peer, size, flags, direct);
+                       });
 }
 
 XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
-    const Entry entry = table_get(fd);
+    Entry entry = table_get(fd);
+    if (entry.is_socket() && config.direct) [[unlikely]] {
+        if (address && direct_connect(fd, entry, address, length))
+            return 0;
+        table_set(fd, entry = spare_spent(entry));
+    }
     if (entry.endpoint() && address && length >= sizeof(sa_family_t) &&
         address->sa_family == AF_UNSPEC) {
         // The connection is given up; the socket may be connected anew.
@@ -140,7 +208,7 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
         const Leaving leaving = leave_before(fd, entry);
         const int result = real.connect(fd, address, length);
         leave_after(leaving);
-        table_set(fd, Entry::socket(nonblock));
+        table_set(fd, Entry::socket(Entry::kTouched | (nonblock ? Entry::kNonblock : 0)));
         return result;
     }
     const int result = real.connect(fd, address, length);
@@ -156,6 +224,7 @@ XWAY_EXPORT int shutdown(int fd, int how) {
     Endpoint* ep = on_ring(fd);
     if (!ep)
         return real.shutdown(fd, how);
+    ep->touched = true;
     if (how == SHUT_WR || how == SHUT_RDWR) {
         ep->wr_shut = true;
         tx_leave(ep);
@@ -177,6 +246,7 @@ XWAY_EXPORT int setsockopt(int fd, int level, int name, const void* value, sockl
     if (ep && needs_tcp(level, name, value, length))
         endpoint_to_tcp(
             ep, name == TCP_ULP && level == IPPROTO_TCP ? XWAY_WHY_ULP : XWAY_WHY_PEER_REFUSED);
+    note_option(fd, level, name);
     const int result = real.setsockopt(fd, level, name, value, length);
     if (ep && result == 0 && level == SOL_SOCKET && name == SO_RCVTIMEO)
         ep->rcv_timeout = duration(value, length);

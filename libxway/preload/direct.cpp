@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "direct.h"
+
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+
+#include "config.h"
+#include "epoll.h"
+#include "listener.h"
+#include "process.h"
+#include "real.h"
+#include "registrar.h"
+#include "spare.h"
+#include "wait.h"
+#include "wrap.h"
+
+namespace xway {
+
+namespace {
+
+constexpr std::uint32_t kStocks = 32;  // addresses that are dialled
+constexpr int kTries = 8;              // parked connections looked at for one that is free
+constexpr std::uint64_t kEarly = 1024; // calls of connect() between two requests for more
+
+// The parked connections to one address, the one that was parked first in front.
+struct Stock {
+    bool used;
+    std::uint8_t address[16];
+    std::uint32_t port;
+    Endpoint* first;
+    Endpoint* last;
+    std::uint32_t parked;
+    std::uint64_t dry;   // calls of connect() that found none
+    std::uint64_t asked; // `dry` when more were asked for; 0: not yet
+};
+Stock stocks[kStocks];
+Lock lock; // over `stocks`; taken inside the registrar's
+
+bool name_of(const sockaddr* address, socklen_t length, std::uint8_t name[16],
+             std::uint32_t* port) {
+    if (address->sa_family == AF_INET && length >= sizeof(sockaddr_in)) {
+        const auto* four = reinterpret_cast<const sockaddr_in*>(address);
+        memset(name, 0, 10);
+        memset(name + 10, 0xff, 2);
+        memcpy(name + 12, &four->sin_addr, 4);
+        *port = ntohs(four->sin_port);
+        return true;
+    }
+    if (address->sa_family == AF_INET6 && length >= sizeof(sockaddr_in6)) {
+        const auto* six = reinterpret_cast<const sockaddr_in6*>(address);
+        memcpy(name, &six->sin6_addr, 16);
+        *port = ntohs(six->sin6_port);
+        return true;
+    }
+    return false;
+}
+
+// With the lock.
+Stock* find_stock(const std::uint8_t name[16], std::uint32_t port, bool make) {
+    Stock* free = nullptr;
+    for (Stock& stock : stocks) {
+        if (stock.used && stock.port == port && memcmp(stock.address, name, 16) == 0)
+            return &stock;
+        if (!stock.used && !free)
+            free = &stock;
+    }
+    if (!make || !free)
+        return nullptr;
+    *free = Stock{};
+    free->used = true;
+    free->port = port;
+    memcpy(free->address, name, 16);
+    return free;
+}
+
+void push(Stock& stock, Endpoint* ep) {
+    ep->next = nullptr;
+    (stock.last ? stock.last->next : stock.first) = ep;
+    stock.last = ep;
+    stock.parked++;
+}
+
+Endpoint* pop(Stock& stock) {
+    Endpoint* ep = stock.first;
+    if (ep) {
+        stock.first = ep->next;
+        if (!stock.first)
+            stock.last = nullptr;
+        stock.parked--;
+    }
+    return ep;
+}
+
+bool is_dead(const Endpoint* ep) {
+    return (ep->theirs->flags.load(std::memory_order_acquire) &
+            (kSlotGone | kSlotLook | kSlotTcpOnly | kSlotLeft)) != 0 ||
+           ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
+}
+
+// Each end has taken all that the other had sent when it closed.
+bool is_clean(const Endpoint* ep) {
+    return ep->theirs->end.load() == rx_total(ep) && ep->theirs->took.load() == tx_total(ep);
+}
+
+// For good: the kernel tells the peer.
+void bury(Endpoint* ep) {
+    ep->mine->flags.fetch_or(kSlotLook | kSlotGone | kSlotTcpOnly);
+    const int hidden = ep->hidden;
+    ep->hidden = -1;
+    if (hidden >= 0)
+        process_unhide(hidden);
+    endpoint_closed({ep, false});
+}
+
+// A connection made for the stock, in a place of its own; nobody has it open.
+Endpoint* parked_new(int socket) {
+    Endpoint* ep = endpoint_new(false);
+    if (!ep)
+        return nullptr;
+    ep->state = State::kBusy;
+    ep->hidden = socket;
+    ep->direct = true;
+    ep->refs = 1; // the hidden descriptor's
+    return ep;
+}
+
+// The slot is ours: both ends begin as closed for the 0th time.
+void settle(Endpoint* ep) {
+    endpoint_use_slot(ep);
+    ep->mine->end = 0;
+    ep->mine->took = 0;
+    ep->rcv_timeout = kNever;
+    ep->snd_timeout = kNever;
+    ep->rcv_lowat = 1;
+    ep->inq = false;
+    ep->mine->flags.fetch_or(kSlotReady);
+    direct_parked(ep);
+}
+
+void restore_options(Endpoint* ep) {
+    const int off = 0;
+    if (ep->options & kNoDelay)
+        real.setsockopt(ep->hidden, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off));
+    if (ep->options & kKeepAlive)
+        real.setsockopt(ep->hidden, SOL_SOCKET, SO_KEEPALIVE, &off, sizeof(off));
+    ep->options = 0;
+}
+
+void set_nonblock(Endpoint* ep, bool nonblock) {
+    if (ep->nonblock.load() == nonblock)
+        return;
+    real.fcntl(ep->hidden, F_SETFL,
+               reinterpret_cast<void*>(std::intptr_t{nonblock ? O_NONBLOCK : 0}));
+    ep->nonblock = nonblock;
+}
+
+// As fresh from connect() or accept(), under `fd`.
+void open_again(Endpoint* ep, int fd, bool nonblock) {
+    set_nonblock(ep, nonblock);
+    if (ep->options != 0)
+        restore_options(ep);
+    ep->refs = 1;
+    ep->opened++;
+    ep->rx_ended = false;
+    ep->mine->rx_wait.store(0, std::memory_order_relaxed);
+    ep->mine->tx_wait.store(0, std::memory_order_relaxed);
+    table_set(fd, Entry::of(ep));
+    ep->state.store(State::kRing, std::memory_order_release);
+    ep->mine->life.store(life_of(ep->opened, 0));
+}
+
+// Tells the end that listens.
+void knock(Endpoint* ep) {
+    ArenaSide& peer = ep->arena->view.header()->side[ep->side ^ 1];
+    peer.opened.fetch_or(1ull << ep->slot); // a full fence: pairs with whoever goes to sleep
+    if (ep->theirs->rx_wait.load(std::memory_order_relaxed) != 0)
+        wake_peer(ep, &ep->theirs->rx_wait);
+}
+
+// One that both sides have closed, or nullptr. With the lock.
+Endpoint* take_free(Stock& stock, Endpoint** dead) {
+    for (int tries = 0; tries < kTries && stock.first; tries++) {
+        Endpoint* ep = pop(stock);
+        if (is_dead(ep)) {
+            ep->next = *dead;
+            *dead = ep;
+        } else if (ep->theirs->life.load(std::memory_order_acquire) !=
+                   life_of(ep->opened, kLifeClosed)) {
+            push(stock, ep);
+        } else if (!is_clean(ep)) {
+            ep->next = *dead;
+            *dead = ep;
+        } else {
+            return ep;
+        }
+    }
+    return nullptr;
+}
+
+// Parked ones whose peer has gone; as a list.
+Endpoint* take_dead() {
+    Endpoint* dead = nullptr;
+    const auto add = [&](Endpoint* ep) {
+        ep->next = dead;
+        dead = ep;
+    };
+    {
+        const Guard guard(lock);
+        for (Stock& stock : stocks) {
+            for (std::uint32_t left = stock.parked; left > 0; left--) {
+                Endpoint* ep = pop(stock);
+                is_dead(ep) ? add(ep) : push(stock, ep);
+            }
+        }
+    }
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        for (auto& side : process.arena[i]->endpoint) {
+            for (Endpoint* ep : side) {
+                State parked = State::kParked;
+                if (ep && !ep->dialled && ep->state.load() == parked && is_dead(ep) &&
+                    ep->state.compare_exchange_strong(parked, State::kBusy))
+                    add(ep);
+            }
+        }
+    }
+    return dead;
+}
+
+void bury_all(Endpoint* dead) {
+    while (Endpoint* ep = dead) {
+        dead = ep->next;
+        bury(ep);
+    }
+}
+
+} // namespace
+
+void direct_bury_dead() {
+    bury_all(take_dead());
+}
+
+void direct_bury_of(const Listener* listener) {
+    Endpoint* orphans = nullptr;
+    {
+        const Guard guard(process.lock);
+        for (std::uint32_t i = 0; i < process.arenas; i++) {
+            for (auto& side : process.arena[i]->endpoint) {
+                for (Endpoint* ep : side) {
+                    State parked = State::kParked;
+                    if (ep && !ep->dialled && ep->listener == listener &&
+                        ep->state.compare_exchange_strong(parked, State::kBusy)) {
+                        ep->next = orphans;
+                        orphans = ep;
+                    }
+                }
+            }
+        }
+    }
+    bury_all(orphans);
+}
+
+bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t length) {
+    const KeepErrno keep;
+    std::uint8_t name[16];
+    std::uint32_t port;
+    if (!config.direct || uses_uring() || entry.has(Entry::kTouched) ||
+        !name_of(address, length, name, &port) || epoll_watches(fd))
+        return false;
+    registrar_read_mail();
+    Endpoint* ep = nullptr;
+    Endpoint* dead = nullptr;
+    bool ask = false;
+    {
+        const Guard guard(lock);
+        Stock* stock = find_stock(name, port, false);
+        if (!stock)
+            return false;
+        ep = take_free(*stock, &dead);
+        if (!ep)
+            ask = stock->dry++ == stock->asked;
+        if (ask)
+            stock->asked = stock->dry + kEarly;
+    }
+    bury_all(dead);
+    if (ask)
+        registrar_more(name, port);
+    if (!ep)
+        return false;
+    if (real.dup3(ep->hidden, fd, entry.has(Entry::kCloexec) ? O_CLOEXEC : 0) < 0) {
+        direct_parked(ep);
+        return false;
+    }
+    spare_back(entry);
+    open_again(ep, fd, entry.nonblock());
+    knock(ep);
+    return true;
+}
+
+bool direct_park(Endpoint* ep, int fd) {
+    if (!ep->direct || ep->state.load() != State::kRing || ep->forked || ep->touched ||
+        ep->owner != process.token || ep->tx_stays.load() != 0 || ep->wr_shut || ep->rd_shut ||
+        ep->rx_broken || ep->rx_error != 0 || ep->peer_lost || is_dead(ep) || uses_uring() ||
+        (!ep->dialled && !listener_is_open(ep->listener)))
+        return false;
+    if (rx_unread(ep, fd) != 0 || (peer_has_closed(ep) && !is_clean(ep)))
+        return false;
+    ep->mine->end.store(tx_total(ep), std::memory_order_relaxed);
+    ep->mine->took.store(rx_total(ep), std::memory_order_relaxed);
+    return true;
+}
+
+void direct_parked(Endpoint* ep) {
+    const std::uint32_t closed = life_of(ep->opened, kLifeClosed);
+    if (!ep->dialled) {
+        // Asked for before the word that lets the peer open it: the first to do so rings.
+        ep->mine->bell = listener_bell(ep->listener);
+        bell_arm_rx(ep);
+        ep->state = State::kParked;
+        ep->mine->life.store(closed);
+        return;
+    }
+    ep->mine->life.store(closed);
+    ep->state = State::kParked;
+    const Guard guard(lock);
+    push(stocks[ep->stock], ep);
+}
+
+void direct_to_tcp(Endpoint* ep) {
+    ep->touched = true;
+    if (!peer_has_closed(ep))
+        return;
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        if (table_endpoint(fd) == ep)
+            real.shutdown(fd, SHUT_RD);
+    }
+}
+
+void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
+    Endpoint* ep = config.direct ? parked_new(process_hide(socket)) : nullptr;
+    if (!ep) {
+        real.close(socket);
+        return;
+    }
+    ep->arena = map;
+    ep->slot = message.slot;
+    ep->side = message.side;
+    ep->peer_pid = message.peer;
+    ep->dialled = true;
+    Stock* stock;
+    {
+        const Guard guard(lock);
+        stock = find_stock(message.address, message.port, true);
+        if (stock)
+            stock->asked = stock->dry;
+    }
+    if (!stock) {
+        endpoint_use_slot(ep);
+        bury(ep);
+        return;
+    }
+    ep->stock = static_cast<std::uint32_t>(stock - stocks);
+    settle(ep);
+}
+
+void direct_on_attach(Endpoint* ep) {
+    settle(ep);
+}
+
+void direct_on_decline(Endpoint* ep) {
+    process_unhide(ep->hidden);
+    ep->hidden = -1;
+    ep->refs = 0;
+    ep->state = State::kFree;
+}
+
+// The end that `listener` is to yield next, as from accept(); nullptr: none.
+Endpoint* direct_take(const Listener* listener) {
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        ArenaMap* map = process.arena[i];
+        for (std::uint32_t side = 0; side < 2; side++) {
+            if (!(map->sides & (1u << side)))
+                continue;
+            auto& opened = map->view.header()->side[side].opened;
+            for (std::uint64_t bits = opened.load(); bits != 0; bits &= bits - 1) {
+                const int slot = __builtin_ctzll(bits);
+                Endpoint* ep = map->endpoint[side][slot];
+                if (ep && (ep->listener != listener || ep->dialled))
+                    continue;
+                opened.fetch_and(~(1ull << slot));
+                State parked = State::kParked;
+                if (ep && ep->theirs->life.load() >> 1 == ep->opened + 1 &&
+                    ep->state.compare_exchange_strong(parked, State::kBusy))
+                    return ep;
+            }
+        }
+    }
+    return nullptr;
+}
+
+// Is there one to take?
+bool direct_waits(const Listener* listener) {
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        const ArenaMap* map = process.arena[i];
+        for (std::uint32_t side = 0; side < 2; side++) {
+            if (!(map->sides & (1u << side)))
+                continue;
+            for (std::uint64_t bits = map->view.header()->side[side].opened.load(); bits != 0;
+                 bits &= bits - 1) {
+                const Endpoint* ep = map->endpoint[side][__builtin_ctzll(bits)];
+                if (ep && ep->listener == listener && !ep->dialled)
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+void direct_set_bell(const Listener* listener, std::uint32_t bell) {
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        for (const auto& side : process.arena[i]->endpoint) {
+            for (Endpoint* ep : side) {
+                if (ep && ep->listener == listener && !ep->dialled &&
+                    ep->state.load() == State::kParked)
+                    ep->mine->bell = bell;
+            }
+        }
+    }
+}
+
+int direct_open_accepted(Endpoint* ep, int flags) {
+    const int fd =
+        real.fcntl(ep->hidden, flags & SOCK_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, nullptr);
+    if (fd < 0) {
+        const KeepErrno keep;
+        // It waits on, as in the kernel's queue.
+        ep->state = State::kParked;
+        ep->arena->view.header()->side[ep->side].opened.fetch_or(1ull << ep->slot);
+        return -1;
+    }
+    open_again(ep, fd, (flags & SOCK_NONBLOCK) != 0);
+    return fd;
+}
+
+Endpoint* direct_new_accepted(Listener* listener, int socket) {
+    Endpoint* ep = parked_new(socket);
+    if (!ep)
+        return nullptr;
+    ep->dialled = false;
+    ep->listener = listener;
+    ep->peer_name_length = sizeof(ep->peer_name);
+    getpeername(socket, reinterpret_cast<sockaddr*>(&ep->peer_name), &ep->peer_name_length);
+    ep->phase = Phase::kRegistered;
+    return ep;
+}
+
+// Parked connections stay the parent's: the child only has descriptors of them.
+void direct_forked() {
+    new (&lock) Lock();
+    for (Stock& stock : stocks) {
+        for (const Endpoint* ep = stock.first; ep; ep = ep->next) {
+            if (ep->hidden >= 0)
+                process_unhide(ep->hidden);
+        }
+        stock = Stock{};
+    }
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        for (const auto& side : process.arena[i]->endpoint) {
+            for (const Endpoint* ep : side) {
+                if (ep && !ep->dialled && ep->hidden >= 0)
+                    process_unhide(ep->hidden);
+            }
+        }
+    }
+}
+
+void direct_before_fork() {
+    lock.lock();
+}
+
+void direct_after_fork() {
+    lock.unlock();
+}
+
+} // namespace xway

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "listener.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+
+#include "config.h"
+#include "direct.h"
+#include "epoll.h"
+#include "look.h"
+#include "process.h"
+#include "real.h"
+#include "registrar.h"
+#include "signals.h"
+#include "wait.h"
+
+namespace xway {
+
+// Those that the kernel has yielded while we looked for our own wait in `early`, hidden.
+struct Listener {
+    static constexpr std::uint32_t kEarly = 64;
+
+    std::atomic<bool> open;
+    bool announced; // to the xwayd of `session`
+    std::uint32_t session;
+    int fd;
+    std::uint32_t generation;
+    std::atomic<std::uint32_t> bell;
+    std::uint32_t turn; // calls of accept()
+    Lock lock;          // over `early`, and over asking the kernel
+    std::uint32_t waiting;
+    int early[kEarly];
+    xway_spin spin;
+    // What is to be made; written with the registrar's lock, taken by listener_work().
+    std::atomic<std::uint32_t> wanted;
+    std::uint32_t ask, port;
+    std::uint8_t address[16];
+};
+
+namespace {
+
+constexpr std::uint32_t kListeners = 64;
+constexpr std::uint32_t kAtOnce = 4; // connections made in one go
+constexpr std::int64_t kBuryEveryNs = 250'000'000;
+constexpr int kAcceptWithinMs = 20; // of a connection to ourselves
+constexpr std::int64_t kLookAgainNs = 1'000'000'000;
+constexpr std::uint32_t kKernelEvery = 8; // accepts of which one asks the kernel first
+
+Listener listeners[kListeners];
+Lock lock;                         // over which are in use
+std::atomic<std::uint32_t> orders; // listeners with something wanted, at least
+std::atomic<std::int64_t> buried_at;
+
+std::uint64_t name_of(const Listener* listener) {
+    return static_cast<std::uint64_t>(listener - listeners) |
+           static_cast<std::uint64_t>(listener->generation) << 32;
+}
+
+// Nobody is to dial it before its epoll sets hear the doorbell.
+void announce(Listener* listener) {
+    if (listener->announced && listener->session == registrar_session())
+        return;
+    if (!registrar_ready())
+        return;
+    epoll_adopt_listener(listener);
+    listener->announced = registrar_listen(name_of(listener), listener->fd);
+    listener->session = registrar_session();
+}
+
+// The address that `listener` is dialled at, in the words of its own family.
+socklen_t dialled(const Listener* listener, sockaddr_storage* address) {
+    sockaddr_storage own{};
+    socklen_t length = sizeof(own);
+    if (getsockname(listener->fd, reinterpret_cast<sockaddr*>(&own), &length) != 0)
+        return 0;
+    *address = {};
+    if (IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(listener->address))) {
+        auto* four = reinterpret_cast<sockaddr_in*>(address);
+        four->sin_family = AF_INET;
+        four->sin_port = htons(static_cast<std::uint16_t>(listener->port));
+        memcpy(&four->sin_addr, listener->address + 12, 4);
+        return sizeof(*four);
+    }
+    auto* six = reinterpret_cast<sockaddr_in6*>(address);
+    six->sin6_family = AF_INET6;
+    six->sin6_port = htons(static_cast<std::uint16_t>(listener->port));
+    memcpy(&six->sin6_addr, listener->address, 16);
+    return sizeof(*six);
+}
+
+std::uint16_t port_of(const sockaddr_storage& name) {
+    return name.ss_family == AF_INET ? reinterpret_cast<const sockaddr_in&>(name).sin_port
+                                     : reinterpret_cast<const sockaddr_in6&>(name).sin6_port;
+}
+
+// The accepted end of `own`, which is connected to the listener; -1: it does not come. What comes
+// before it is the program's.
+int accept_own(Listener* listener, int own) {
+    sockaddr_storage name{};
+    socklen_t length = sizeof(name);
+    if (getsockname(own, reinterpret_cast<sockaddr*>(&name), &length) != 0)
+        return -1;
+    const Guard guard(listener->lock);
+    while (listener->waiting < Listener::kEarly) {
+        pollfd ready{listener->fd, POLLIN, 0};
+        if (real.poll(&ready, 1, kAcceptWithinMs) <= 0)
+            return -1;
+        sockaddr_storage peer{};
+        socklen_t peer_length = sizeof(peer);
+        const int fd = process_hide(real.accept4(listener->fd, reinterpret_cast<sockaddr*>(&peer),
+                                                 &peer_length, SOCK_CLOEXEC));
+        if (fd < 0)
+            return -1;
+        if (port_of(peer) == port_of(name) && peer.ss_family == name.ss_family)
+            return fd;
+        listener->early[listener->waiting++] = fd;
+    }
+    return -1;
+}
+
+bool supply(Listener* listener) {
+    sockaddr_storage address;
+    const socklen_t length = dialled(listener, &address);
+    const int own =
+        length == 0 ? -1
+                    : real.socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (own < 0)
+        return false;
+    bool done = false;
+    if (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) == 0 ||
+        errno == EINPROGRESS) {
+        const int accepted = accept_own(listener, own);
+        if (accepted >= 0) {
+            real.fcntl(own, F_SETFL, nullptr);
+            Endpoint* ep = direct_new_accepted(listener, accepted);
+            done = ep && registrar_supply(ep, listener->ask, own, accepted);
+            if (ep && !done)
+                direct_on_decline(ep);
+            else if (!ep)
+                process_unhide(accepted);
+        }
+    }
+    real.close(own);
+    return done;
+}
+
+// One that the kernel has yielded before; -1: none. With the lock.
+int take_early(Listener* listener, int flags) {
+    if (listener->waiting == 0)
+        return -1;
+    const int hidden = listener->early[0];
+    const int fd = real.fcntl(hidden, flags & SOCK_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, nullptr);
+    if (fd < 0)
+        return -1;
+    if (flags & SOCK_NONBLOCK)
+        real.fcntl(fd, F_SETFL, reinterpret_cast<void*>(std::intptr_t{O_NONBLOCK}));
+    process_unhide(hidden);
+    listener->waiting--;
+    memmove(listener->early, listener->early + 1, listener->waiting * sizeof(int));
+    return fd;
+}
+
+void tell_name(sockaddr* address, socklen_t* length, const void* name, socklen_t name_length) {
+    if (!address)
+        return;
+    memcpy(address, name, std::min(*length, name_length));
+    *length = name_length;
+}
+
+int accept_direct(Listener* listener, sockaddr* address, socklen_t* length, int flags,
+                  bool* direct) {
+    Endpoint* ep = direct_take(listener);
+    if (!ep) {
+        errno = 0;
+        return -1;
+    }
+    const int fd = direct_open_accepted(ep, flags);
+    if (fd >= 0)
+        tell_name(address, length, &ep->peer_name, ep->peer_name_length);
+    *direct = fd >= 0;
+    return fd;
+}
+
+// What the kernel has, without waiting; -1 with errno 0: nothing.
+int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int flags) {
+    const Guard guard(listener->lock);
+    int fd = take_early(listener, flags);
+    if (fd < 0) {
+        pollfd ready{listener->fd, POLLIN, 0};
+        errno = 0;
+        if (real.poll(&ready, 1, 0) <= 0)
+            return -1;
+        fd = real.accept4(listener->fd, address, length, flags);
+        return fd < 0 ? -1 : fd;
+    }
+    if (address)
+        getpeername(fd, address, length);
+    return fd;
+}
+
+// Until either has one, or a signal. -1 and errno.
+int wait_for_either(Listener* listener) {
+    if (look_longer(&listener->spin, [&] { return direct_waits(listener); }))
+        return 0;
+    const int set = bell_poll_set();
+    for (std::uint32_t i = 0; i < process.bells; i++)
+        bell_sleep(i);
+    int result = 0;
+    if (!listener_has_news(listener)) {
+        pollfd fds[2] = {{listener->fd, POLLIN, 0}, {set, POLLIN, 0}};
+        const timespec timeout{kLookAgainNs / 1000000000, 0};
+        result = real.ppoll(fds, 2, &timeout, nullptr);
+        if (result > 0 && fds[1].revents)
+            bell_heard(set);
+    }
+    const int error = errno;
+    for (std::uint32_t i = 0; i < process.bells; i++)
+        bell_wake(i);
+    errno = error;
+    return result < 0 ? -1 : 0;
+}
+
+} // namespace
+
+Listener* listener_at(std::uint32_t number) {
+    return &listeners[number % kListeners];
+}
+
+int listener_fd(const Listener* listener) {
+    return listener->fd;
+}
+
+bool listener_is_open(const Listener* listener) {
+    return listener && listener->open.load();
+}
+
+std::uint32_t listener_bell(const Listener* listener) {
+    return process.bells ? listener->bell.load() % process.bells : 0;
+}
+
+Entry listener_open(int fd, Entry entry) {
+    if (!config.direct || !entry.is_socket() || entry.has(Entry::kListener))
+        return entry;
+    const KeepErrno keep;
+    Listener* listener = nullptr;
+    {
+        const Guard guard(lock);
+        for (Listener& one : listeners) {
+            if (one.open)
+                continue;
+            listener = &one;
+            listener->generation++;
+            listener->fd = fd;
+            listener->announced = false;
+            listener->bell = 0;
+            listener->waiting = 0;
+            listener->wanted = 0;
+            listener->open = true;
+            break;
+        }
+    }
+    if (!listener)
+        return entry;
+    announce(listener);
+    const std::uintptr_t bits = Entry::kListener | (entry.nonblock() ? Entry::kNonblock : 0) |
+                                (entry.has(Entry::kCloexec) ? Entry::kCloexec : 0);
+    return Entry::socket(bits, static_cast<std::uint32_t>(listener - listeners));
+}
+
+Entry listener_close(Entry entry) {
+    Listener* listener = listener_of(entry);
+    if (!listener)
+        return entry;
+    const KeepErrno keep;
+    registrar_unlisten(name_of(listener));
+    direct_bury_of(listener);
+    epoll_lose_listener(listener);
+    for (std::uint32_t i = 0; i < listener->waiting; i++)
+        process_unhide(listener->early[i]);
+    listener->waiting = 0;
+    listener->open = false;
+    return entry.with(Entry::kListener | ~std::uintptr_t{0xffff}, false);
+}
+
+int listener_accept(Listener* listener, sockaddr* address, socklen_t* length, int flags,
+                    bool nonblock, bool* direct) {
+    for (;;) {
+        announce(listener);
+        registrar_read_mail();
+        listener_work();
+        const bool kernel_first = ++listener->turn % kKernelEvery == 0;
+        int fd = kernel_first ? accept_kernel(listener, address, length, flags)
+                              : accept_direct(listener, address, length, flags, direct);
+        if (fd >= 0 || errno != 0)
+            return fd;
+        fd = kernel_first ? accept_direct(listener, address, length, flags, direct)
+                          : accept_kernel(listener, address, length, flags);
+        if (fd >= 0 || errno != 0)
+            return fd;
+        if (nonblock) {
+            errno = EAGAIN;
+            return -1;
+        }
+        if (process.bells == 0) {
+            errno = 0; // nobody could wake us
+            return -1;
+        }
+        if (wait_for_either(listener) != 0 && !(errno == EINTR && restarts_after_signal()))
+            return -1;
+    }
+}
+
+bool listener_has_news(Listener* listener) {
+    return listener->waiting > 0 || direct_waits(listener);
+}
+
+short listener_poll(Listener* listener, short events) {
+    if ((events & (POLLIN | POLLRDNORM)) && listener_has_news(listener))
+        return events & (POLLIN | POLLRDNORM);
+    pollfd kernel{listener->fd, events, 0};
+    return real.poll(&kernel, 1, 0) > 0 ? kernel.revents : static_cast<short>(0);
+}
+
+void listener_set_bell(Listener* listener, std::uint32_t bell) {
+    listener->bell = bell;
+    direct_set_bell(listener, listener_bell(listener));
+}
+
+void listener_on_stock(const WireMsg& message) {
+    const auto number = static_cast<std::uint32_t>(message.conn);
+    if (number >= kListeners)
+        return;
+    Listener* listener = &listeners[number];
+    if (!listener->open || name_of(listener) != message.conn || listener->wanted.load() != 0)
+        return;
+    listener->ask = message.ask;
+    listener->port = message.port;
+    memcpy(listener->address, message.address, sizeof(listener->address));
+    listener->wanted = message.arg;
+    orders++;
+}
+
+void listener_work() {
+    const std::int64_t now = coarse_ns();
+    if (config.direct && now - buried_at.load(std::memory_order_relaxed) > kBuryEveryNs) {
+        buried_at = now;
+        direct_bury_dead();
+    }
+    if (orders.load(std::memory_order_relaxed) == 0)
+        return;
+    const KeepErrno keep;
+    for (Listener& listener : listeners) {
+        for (std::uint32_t made = 0; made < kAtOnce; made++) {
+            std::uint32_t wanted = listener.wanted.load();
+            if (wanted == 0 || !listener.wanted.compare_exchange_strong(wanted, wanted - 1))
+                break;
+            if (!listener.open || !supply(&listener) || wanted == 1) {
+                listener.wanted = 0;
+                orders--;
+                break;
+            }
+        }
+    }
+    // The rest when this thread comes again, and it is to come soon.
+    if (orders.load() != 0)
+        bell_ring_own(0);
+}
+
+void listener_before_fork() {
+    if (!config.direct)
+        return;
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        const Entry entry = table_get(fd);
+        if (entry.has(Entry::kListener))
+            table_set(fd, listener_close(entry));
+    }
+}
+
+void listener_forked() {
+    new (&lock) Lock();
+}
+
+} // namespace xway

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// listener.h - a listening socket whose connections may be direct (direct.h).
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+
+#include "../wire.h"
+#include "table.h"
+
+namespace xway {
+
+struct Listener;
+Listener* listener_at(std::uint32_t number);
+inline Listener* listener_of(Entry entry) {
+    return entry.has(Entry::kListener) ? listener_at(entry.number()) : nullptr;
+}
+inline Listener* listener_of(int fd) {
+    return listener_of(table_get(fd));
+}
+int listener_fd(const Listener* listener);
+bool listener_is_open(const Listener* listener);
+
+// After listen(): tells xwayd. The entry that `fd` is to have.
+Entry listener_open(int fd, Entry entry);
+// Its descriptor is closed, or no longer the only one of its kind. The entry that is left.
+Entry listener_close(Entry entry);
+
+// As accept4(), but -1 with errno 0: only the kernel can tell. `direct`: it is in the table
+// already.
+int listener_accept(Listener* listener, sockaddr* address, socklen_t* length, int flags,
+                    bool nonblock, bool* direct);
+// Does a connection wait that the kernel does not know of?
+bool listener_has_news(Listener* listener);
+// poll(2) bits, of which `events` are wanted.
+short listener_poll(Listener* listener, short events);
+
+// The doorbell that rings for its connections: that of the epoll set which has it.
+std::uint32_t listener_bell(const Listener* listener);
+void listener_set_bell(Listener* listener, std::uint32_t bell);
+
+// A peer wants connections made for it; with the registrar's lock.
+void listener_on_stock(const WireMsg& message);
+// Does what mail has asked for, and buries the dead. Called before waiting, without locks.
+void listener_work();
+
+void listener_before_fork();
+void listener_forked();
+
+} // namespace xway
