@@ -172,6 +172,46 @@ int poll_with(pollfd* fds, pollfd* mine, nfds_t count, std::int64_t deadline,
 
 } // namespace
 
+short endpoint_poll(Endpoint* ep, int fd, short events) {
+    short now = 0;
+    const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
+    const bool rx_ring = (xway_load(&ep->rx.epoch) & 1) != 0 && !ep->rx_cut;
+    const bool tx_ring = tx_on_ring(ep);
+    const std::uint32_t enough = ep->rcv_lowat.load(std::memory_order_relaxed);
+    if ((events & (POLLIN | POLLRDNORM)) && rx_ready(ep) != 0 &&
+        (enough <= 1 || rx_unread(ep, fd) >= enough))
+        now |= events & (POLLIN | POLLRDNORM);
+    if ((events & (POLLOUT | POLLWRNORM)) && tx_ring && tx_news(ep))
+        now |= events & (POLLOUT | POLLWRNORM);
+    if (peer_has_closed(ep)) {
+        if (rx_over(ep))
+            now |= events & (POLLIN | POLLRDNORM | POLLRDHUP);
+        now |= events & (POLLOUT | POLLWRNORM);
+        if (now)
+            return now;
+    }
+    const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
+    bool ask = gone || !rx_ring || !tx_ring || (flags & (kSlotLook | kSlotGone)) != 0;
+    if (!ask && now == 0) {
+        const std::int64_t time = coarse_ns();
+        if (time - ep->looked_at >= kLookNs) {
+            ep->looked_at = time;
+            ask = true;
+        }
+    }
+    pollfd kernel{fd, events, 0};
+    if (ask && real.poll(&kernel, 1, 0) > 0) {
+        if (tx_ring)
+            kernel.revents &= static_cast<short>(~(POLLOUT | POLLWRNORM));
+        now |= kernel.revents;
+    }
+    // A switch that the receiver has not followed yet is followed by reading.
+    if ((events & ~now & (POLLIN | POLLRDNORM)) && rx_news(ep) && rx_peek(ep, fd) &&
+        (enough <= 1 || rx_unread(ep, fd) >= enough))
+        now |= events & (POLLIN | POLLRDNORM);
+    return now;
+}
+
 bool poll_concerns_us(pollfd* fds, nfds_t count) {
     for (nfds_t i = 0; i < count; i++) {
         if (fds[i].fd >= 0 &&
