@@ -7,6 +7,7 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/single_threaded.h>
 
 #include <atomic>
 
@@ -73,13 +74,23 @@ private:
 class Guard {
 public:
     explicit Guard(Lock& lock) : lock_(lock) { lock_.lock(); }
-    ~Guard() { lock_.unlock(); }
+    // `alone`: no other process knows the lock. Then, with one thread, there is nobody to keep out,
+    // and no reason to pay for two atomic operations.
+    Guard(Lock& lock, bool alone) : lock_(lock), held_(!alone || !__libc_single_threaded) {
+        if (held_)
+            lock_.lock();
+    }
+    ~Guard() {
+        if (held_)
+            lock_.unlock();
+    }
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
 
 private:
     Critical critical_;
     Lock& lock_;
+    const bool held_ = true;
 };
 
 } // namespace xway

@@ -297,7 +297,7 @@ ssize_t peek_all(Endpoint* ep, int fd, const iovec* iov, int count, int flags,
         const std::size_t wanted = to.left();
         ssize_t got;
         {
-            const Guard guard(ep->rx_lock);
+            const Guard guard(ep->rx_lock, !ep->forked);
             got = peek(ep, fd, to, flags);
         }
         if (got == 0 || (got < 0 && got != -EAGAIN) || got == static_cast<ssize_t>(wanted))
@@ -348,7 +348,7 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
     for (;;) {
         ssize_t result;
         {
-            const Guard guard(ep->rx_lock);
+            const Guard guard(ep->rx_lock, !ep->forked);
             result = flags & MSG_PEEK ? peek(ep, fd, to, flags) : take(ep, fd, to, flags);
         }
         if (result > 0) {
@@ -383,7 +383,7 @@ std::uint32_t rx_ready(Endpoint* ep) {
 }
 
 std::uint32_t rx_unread(Endpoint* ep, int fd) {
-    const Guard guard(ep->rx_lock);
+    const Guard guard(ep->rx_lock, !ep->forked);
     xway_rx ahead = ep->rx;
     std::uint32_t bytes = 0, skip = 0;
     for (int steps = 0; steps <= 4 * static_cast<int>(XWAY_MARKS); steps++) {
@@ -406,7 +406,7 @@ std::uint32_t rx_unread(Endpoint* ep, int fd) {
 }
 
 void rx_follow(Endpoint* ep) {
-    const Guard guard(ep->rx_lock);
+    const Guard guard(ep->rx_lock, !ep->forked);
     for (unsigned i = 0; i <= XWAY_MARKS; i++) {
         if (next_step(ep, &ep->rx, -1).op != XWAY_RX_SWITCHED)
             return;

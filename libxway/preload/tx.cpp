@@ -252,7 +252,7 @@ ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int fla
     for (;;) {
         ssize_t result;
         {
-            const Guard guard(ep->tx_lock);
+            const Guard guard(ep->tx_lock, !ep->forked);
             result = put(ep, fd, from, flags);
         }
         if (result > 0) {
@@ -308,7 +308,7 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
 }
 
 void tx_leave(Endpoint* ep) {
-    const Guard guard(ep->tx_lock);
+    const Guard guard(ep->tx_lock, !ep->forked);
     on_ring(ep);
 }
 
@@ -329,7 +329,7 @@ std::uint64_t tx_total(const Endpoint* ep) {
 bool tx_news(Endpoint* ep) {
     if (peer_has_closed(ep))
         return true;
-    const Guard guard(ep->tx_lock);
+    const Guard guard(ep->tx_lock, !ep->forked);
     if (!on_ring(ep))
         return true;
     const std::uint32_t size = xway_ring_size(xway_tx_ring(&ep->tx));
