@@ -298,8 +298,8 @@ void endpoint_retire(Endpoint* ep) {
     }
 }
 
-std::size_t endpoint_left_over(Endpoint* ep) {
-    return ep->state.load() == State::kRing ? rx_ready(ep) : 0;
+std::size_t endpoint_left_over(Endpoint* ep, int fd) {
+    return ep->state.load() == State::kRing ? rx_unread_to_ring(ep, fd) : 0;
 }
 
 } // namespace xway

@@ -151,8 +151,9 @@ void endpoint_leave(Endpoint* ep);
 void endpoint_to_tcp(Endpoint* ep, xway_why why);
 // Hands the socket back to the kernel, if that was asked for and nothing is left in a ring.
 void endpoint_retire(Endpoint* ep);
-// Bytes that wait in the peer's ring for endpoint_recv(), after endpoint_to_tcp().
-std::size_t endpoint_left_over(Endpoint* ep);
+// Bytes that wait for endpoint_recv(), up to the last that is in a ring: what the kernel cannot
+// yield. After endpoint_to_tcp().
+std::size_t endpoint_left_over(Endpoint* ep, int fd);
 
 // ---- data (tx.cpp, rx.cpp), for kRing ----
 
@@ -169,6 +170,8 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
 std::uint32_t rx_ready(Endpoint* ep);
 // All that waits to be read, on both rails, as FIONREAD counts.
 std::uint32_t rx_unread(Endpoint* ep, int fd);
+// The same, up to the last ring byte.
+std::uint32_t rx_unread_to_ring(Endpoint* ep, int fd);
 // Is there anything at all for a receiver to act on, that is not TCP's?
 bool rx_news(Endpoint* ep);
 // In direct mode: has the peer closed it?

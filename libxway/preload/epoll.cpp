@@ -335,7 +335,8 @@ int collect(EpollSet* set, epoll_event* events, int most) {
     while (count < most && set->first) {
         Member* m = unlist_first(set);
         const bool was_last = m == end;
-        if (m->ep && m->ep->state.load() == State::kPlain && endpoint_left_over(m->ep) == 0) {
+        if (m->ep && m->ep->state.load() == State::kPlain &&
+            endpoint_left_over(m->ep, m->fd) == 0) {
             move_out(m);
         } else if (const std::uint32_t now = m->disabled ? 0 : evaluate(m)) {
             events[count].events = now;

@@ -22,6 +22,7 @@ namespace {
 
 constexpr char kVariable[] = "XWAY_INHERIT";
 constexpr char kLibrary[] = "libxway";
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
 constexpr int kPatience = 20; // ms for the parent of a fork to close its copy
 
 bool is(const char* entry, const char* name) {
@@ -35,12 +36,19 @@ std::uint8_t* map(int file) {
     return base == MAP_FAILED ? nullptr : static_cast<std::uint8_t*>(base);
 }
 
-// An arena in which a peer has sent what is left of `ep` by ring, and has gone to TCP after.
-int pack(Endpoint* ep, int fd) {
-    const int file = memfd_create("xway-left", 0);
+} // namespace
+
+// An arena in which a peer has sent what is left by ring, and has gone to TCP after.
+int left_pack(Endpoint* ep, int fd, const char* name) {
+    const std::size_t left = endpoint_left_over(ep, fd);
+    const int file =
+        left <= kWindowPages * XWAY_PAGE_SIZE ? memfd_create(name, MFD_ALLOW_SEALING) : -1;
     if (file < 0)
         return -1;
-    std::uint8_t* base = ftruncate(file, kArenaBytes) == 0 ? map(file) : nullptr;
+    std::uint8_t* base = ftruncate(file, kArenaBytes) == 0 &&
+                                 real.fcntl(file, F_ADD_SEALS, reinterpret_cast<void*>(kSeals)) == 0
+                             ? map(file)
+                             : nullptr;
     if (!base) {
         real.close(file);
         return -1;
@@ -48,8 +56,8 @@ int pack(Endpoint* ep, int fd) {
     const ArenaView view{base};
     const std::uint32_t first = window_page(0, 1);
     std::uint32_t packed = 0;
-    while (packed < XWAY_PAGE_SIZE << kOrderLarge && rx_ready(ep) != 0) {
-        const iovec part{view.page(first) + packed, std::size_t{rx_ready(ep)}};
+    while (packed < left) {
+        const iovec part{view.page(first) + packed, left - packed};
         const ssize_t got = endpoint_recv(ep, fd, &part, 1, MSG_DONTWAIT);
         if (got <= 0)
             break;
@@ -59,7 +67,7 @@ int pack(Endpoint* ep, int fd) {
     view.header()->version = kArenaVersion;
     SlotSide* peer = &view.slot(0)->side[1];
     peer->head = packed;
-    peer->mark[0] = {0, xway_ring_desc(first, kOrderLarge)};
+    peer->mark[0] = {0, xway_ring_desc(first, XWAY_RING_ORDER_MAX)};
     peer->mark[1] = {packed, 0};
     peer->tx_epoch = 2;
     peer->flags = kSlotReady | kSlotTcpOnly | kSlotLeft;
@@ -67,11 +75,12 @@ int pack(Endpoint* ep, int fd) {
     return file;
 }
 
-bool unpack(int fd, int file) {
+bool left_unpack(int fd, int file) {
     struct stat status;
-    if (fstat(file, &status) != 0 || status.st_size != static_cast<off_t>(kArenaBytes))
-        return false;
-    std::uint8_t* base = map(file);
+    const bool good = fstat(file, &status) == 0 &&
+                      status.st_size == static_cast<off_t>(kArenaBytes) &&
+                      (real.fcntl(file, F_GET_SEALS, nullptr) & kSeals) == kSeals;
+    std::uint8_t* base = good ? map(file) : nullptr;
     real.close(file);
     void* memory =
         mmap(nullptr, sizeof(ArenaMap), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -88,15 +97,20 @@ bool unpack(int fd, int file) {
     return true;
 }
 
-// Never a gap: the kernel cannot be given back what it did not carry.
-void reset(int fd) {
+void left_take_back(int fd, int file) {
+    Endpoint* ep = table_endpoint(fd);
+    const Closing closing = ep ? endpoint_close(ep, fd) : Closing{};
+    left_unpack(fd, file);
+    endpoint_closed(closing);
+}
+
+void left_lost(int fd) {
     sockaddr nobody{};
     nobody.sa_family = AF_UNSPEC;
     real.connect(fd, &nobody, sizeof(nobody));
 }
 
-// Is this process to have what is left, or another one that still holds the connection?
-bool is_ours(const Endpoint* ep, int fd) {
+bool left_is_ours(const Endpoint* ep, int fd) {
     for (int i = 0; i < kPatience && ep->refs.load() != process_refs(ep); i++) {
         const timespec step{0, 1'000'000};
         nanosleep(&step, nullptr);
@@ -105,16 +119,14 @@ bool is_ours(const Endpoint* ep, int fd) {
     return ep->refs.load() == process_refs(ep) || fd <= 2;
 }
 
-} // namespace
-
 void hand_over(int fd) {
     Endpoint* ep = table_endpoint(fd);
     if (!ep)
         return;
     const KeepErrno keep;
     endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
-    if (endpoint_left_over(ep) > 0 && ep->refs.load() == process_refs(ep))
-        reset(fd);
+    if (endpoint_left_over(ep, fd) > 0 && ep->refs.load() == process_refs(ep))
+        left_lost(fd);
 }
 
 Inheritance::Inheritance(char* const* environment) : environment_(environment) {
@@ -134,11 +146,11 @@ Inheritance::Inheritance(char* const* environment) : environment_(environment) {
 void Inheritance::prepare(int fd) {
     Endpoint* ep = table_endpoint(fd);
     endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
-    if (endpoint_left_over(ep) == 0 || !is_ours(ep, fd))
+    if (endpoint_left_over(ep, fd) == 0 || !left_is_ours(ep, fd))
         return;
-    const int file = followed_ && count_ < kMost ? pack(ep, fd) : -1;
+    const int file = followed_ && count_ < kMost ? left_pack(ep, fd, "xway-left") : -1;
     if (file < 0)
-        reset(fd);
+        left_lost(fd);
     else
         left_[count_++] = {fd, file};
 }
@@ -162,19 +174,15 @@ void Inheritance::tell(char* const* environment) {
 
 Inheritance::~Inheritance() {
     const KeepErrno keep;
-    for (int i = 0; i < count_; i++) {
-        Endpoint* ep = table_endpoint(left_[i].fd);
-        const Closing closing = endpoint_close(ep, left_[i].fd);
-        unpack(left_[i].fd, left_[i].file);
-        endpoint_closed(closing);
-    }
+    for (int i = 0; i < count_; i++)
+        left_take_back(left_[i].fd, left_[i].file);
     free(copy_);
 }
 
 void inherit() {
     const char* text = secure_getenv(kVariable);
     for (int fd, file, used; text && sscanf(text, "%d:%d,%n", &fd, &file, &used) == 2; text += used)
-        unpack(fd, file);
+        left_unpack(fd, file);
     unsetenv(kVariable);
 }
 

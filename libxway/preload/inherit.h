@@ -8,6 +8,8 @@
 // connection is reset, never continued with a gap.
 #pragma once
 
+#include "endpoint.h"
+
 namespace xway {
 
 // What the program's exec needs.
@@ -40,6 +42,18 @@ private:
     char** copy_ = nullptr;
     char text_[32 * kMost];
 };
+
+// What nobody has read of a connection, in a file for another process or program to take up.
+// -1: there is too much, or no file. The connection must be on TCP (endpoint_to_tcp()).
+int left_pack(Endpoint* ep, int fd, const char* name);
+// Makes `fd` read what is in `file` first. `file` is closed.
+bool left_unpack(int fd, int file);
+// It is not to go after all: makes `fd` read what is in `file` first. `file` is closed.
+void left_take_back(int fd, int file);
+// Is this process to decide what becomes of it, or has another one a descriptor for it as well?
+bool left_is_ours(const Endpoint* ep, int fd);
+// Breaks the connection. Never a gap: the kernel cannot be given back what it did not carry.
+void left_lost(int fd);
 
 // Takes up what the previous program has left; called once, before main().
 void inherit();

@@ -382,27 +382,45 @@ std::uint32_t rx_ready(Endpoint* ep) {
     return static_cast<std::uint32_t>(ep->theirs->head.load(std::memory_order_acquire)) - rx.cons;
 }
 
-std::uint32_t rx_unread(Endpoint* ep, int fd) {
+namespace {
+
+struct Unread {
+    std::uint32_t all, to_ring; // bytes; up to the last ring byte
+};
+
+Unread count_unread(Endpoint* ep, int fd) {
     const Guard guard(ep->rx_lock, !ep->forked);
     xway_rx ahead = ep->rx;
-    std::uint32_t bytes = 0, skip = 0;
+    Unread unread{0, 0};
+    std::uint32_t skip = 0;
     for (int steps = 0; steps <= 4 * static_cast<int>(XWAY_MARKS); steps++) {
         const struct xway_rx_step step = next_step(ep, &ahead, fd, skip);
         if (step.op == XWAY_RX_RING) {
-            bytes += step.len;
+            unread.all += step.len;
+            unread.to_ring = unread.all;
             xway_rx_took(&ahead, step.len);
         } else if (step.op == XWAY_RX_TCP) {
             // Behind the last switch all that TCP has is ours.
             const std::uint32_t here = std::min(step.len, tcp_unread(fd) - skip);
             if (here == 0)
                 break;
-            bytes += here;
+            unread.all += here;
             skip += here;
         } else if (step.op != XWAY_RX_SWITCHED) {
             break;
         }
     }
-    return bytes;
+    return unread;
+}
+
+} // namespace
+
+std::uint32_t rx_unread(Endpoint* ep, int fd) {
+    return count_unread(ep, fd).all;
+}
+
+std::uint32_t rx_unread_to_ring(Endpoint* ep, int fd) {
+    return count_unread(ep, fd).to_ring;
 }
 
 void rx_follow(Endpoint* ep) {

@@ -285,7 +285,7 @@ XWAY_EXPORT FILE* fdopen(int fd, const char* mode) noexcept {
     if (!ep)
         return real.fdopen(fd, mode);
     endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
-    if (endpoint_left_over(ep) == 0)
+    if (endpoint_left_over(ep, fd) == 0)
         return real.fdopen(fd, mode);
     // What is left in the ring, stdio would miss: it reads through us.
     return fopencookie(reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)), mode,

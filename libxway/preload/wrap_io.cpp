@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "rights.h"
 #include "wait.h"
 #include "wrap.h"
 
@@ -154,6 +155,8 @@ XWAY_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t space
 
 XWAY_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
     Endpoint* ep = table_endpoint(fd);
+    if (!ep && message && message->msg_controllen > 0 && message->msg_control)
+        return rights_receive(fd, message, flags);
     if (!ep || !message || message->msg_iovlen > IOV_MAX ||
         !valid(message->msg_iov, static_cast<int>(message->msg_iovlen)))
         return real.recvmsg(fd, message, flags);
@@ -243,8 +246,13 @@ XWAY_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     Endpoint* ep = table_endpoint(fd);
     if (!ep || !message || message->msg_iovlen > IOV_MAX ||
         !valid(message->msg_iov, static_cast<int>(message->msg_iovlen))) {
-        if (!ep && message && message->msg_controllen > 0)
-            hand_over_rights(message);
+        if (!ep && message && message->msg_controllen > 0 && message->msg_control) {
+            RightsOut rights(*message);
+            const ssize_t sent = real.sendmsg(fd, rights.message(fd), flags);
+            if (sent < 0)
+                rights.take_back();
+            return sent;
+        }
         return real.sendmsg(fd, message, flags);
     }
     if (message->msg_controllen > 0)
