@@ -128,6 +128,16 @@ bool connect_monitor() {
     return send_message(hello, process.bell, process.bells);
 }
 
+// With bytes unread, or with a linger time of zero, a close is a reset, and must stay one.
+bool is_reset_by_close(int fd) {
+    int unread = 0;
+    linger option{};
+    socklen_t length = sizeof(option);
+    return real.ioctl(fd, FIONREAD, &unread) != 0 || unread != 0 ||
+           real.getsockopt(fd, SOL_SOCKET, SO_LINGER, &option, &length) != 0 ||
+           (option.l_onoff != 0 && option.l_linger == 0);
+}
+
 void release_slot(std::uint32_t arena, std::uint32_t slot, std::uint32_t side) {
     WireMsg message{};
     message.type = WireType::kRelease;
@@ -396,9 +406,7 @@ void registrar_cancel(Endpoint* ep, int fd) {
         message.conn = name_of(ep);
         if (process.control >= 0)
             send_message(message, nullptr, 0);
-        // With bytes unread, a close is a reset, and must stay one.
-        int unread = 0;
-        if (fd >= 0 && !ep->forked && real.ioctl(fd, FIONREAD, &unread) == 0 && unread == 0)
+        if (fd >= 0 && !ep->forked && !is_reset_by_close(fd))
             real.shutdown(fd, SHUT_RDWR);
     }
 }
