@@ -200,8 +200,9 @@ ssize_t broken(Endpoint* ep, int fd) {
     return -ECONNRESET;
 }
 
-// One rail's worth of bytes; 0: end of file; -EAGAIN, -errno. With the lock.
-ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags) {
+// One rail's worth of bytes; 0: end of file; -EAGAIN, -errno. With the lock. `more`: there were
+// some already, so that neither the end nor an error is asked for.
+ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags, bool more) {
     if (ep->rx_broken)
         return -ECONNRESET;
     if (xway_rx_rail(&ep->rx) == XWAY_RAIL_RING && !ep->rx_cut) [[likely]] {
@@ -220,6 +221,8 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags) {
         case XWAY_RX_TCP: return take_tcp(ep, fd, to, step.len, flags);
         case XWAY_RX_SWITCHED: followed(ep); break;
         case XWAY_RX_WAIT: {
+            if (more)
+                return -EAGAIN;
             const ssize_t found = look(ep, fd);
             if (found != -ESTALE)
                 return found;
@@ -229,6 +232,19 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags) {
         }
     }
     return -EAGAIN;
+}
+
+// What is there, over the switches that there are, as one read of TCP gives all that has come: who
+// has peeked at it does not look whether he gets it.
+ssize_t take_all(Endpoint* ep, int fd, Cursor& to, int flags) {
+    const ssize_t first = take(ep, fd, to, flags, false);
+    ssize_t sum = first, more = first;
+    while (more > 0 && to.left() > 0 && (flags & MSG_PEEK) == 0 &&
+           (ep->rx_cut || xway_load_acquire(&ep->theirs->tx_epoch) != ep->rx.epoch)) {
+        more = take(ep, fd, to, flags, true);
+        sum += std::max<ssize_t>(more, 0);
+    }
+    return sum;
 }
 
 // Looks at `bytes` that TCP holds behind `skip` others, which it cannot be asked to leave out.
@@ -284,7 +300,8 @@ ssize_t peek(Endpoint* ep, int fd, Cursor& to, int flags) {
             break;
         }
     }
-    return to.left() < wanted ? static_cast<ssize_t>(wanted - to.left()) : take(ep, fd, to, flags);
+    return to.left() < wanted ? static_cast<ssize_t>(wanted - to.left())
+                              : take(ep, fd, to, flags, false);
 }
 
 // A peek that waits for all: each time from the beginning.
@@ -349,7 +366,7 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         ssize_t result;
         {
             const Guard guard(ep->rx_lock, !ep->forked);
-            result = flags & MSG_PEEK ? peek(ep, fd, to, flags) : take(ep, fd, to, flags);
+            result = flags & MSG_PEEK ? peek(ep, fd, to, flags) : take_all(ep, fd, to, flags);
         }
         if (result > 0) {
             got += static_cast<std::size_t>(result);
