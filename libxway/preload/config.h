@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// config.h - what the environment asks of the library. Read once, before the program's main().
+// config.h - what the environment asks of the library. Read once, before the program's main():
+// programs clear their environment, or write over it.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,10 @@ struct Config {
     std::uint32_t after = 8;      // XWAY_AFTER: data calls on a connection until it is registered
     std::uint32_t flip_ms = 0;    // XWAY_FLIP_MS: switch rails that often, for tests
     std::int64_t spin_ns = 20000; // XWAY_SPIN_US: how long a reader may look before it sleeps
-    bool direct = false; // XWAY_DIRECT=1: open and close without the kernel, if policy lets us
-    bool debug = false;  // XWAY_DEBUG=1: say on standard error what goes wrong
+    bool direct = false;    // XWAY_DIRECT=1: open and close without the kernel, if policy lets us
+    bool debug = false;     // XWAY_DEBUG=1: say on standard error what goes wrong
+    char socket[256] = {};  // XWAY_SOCKET: where xwayd listens
+    char runtime[256] = {}; // XDG_RUNTIME_DIR: this user's own may be below it
 };
 extern Config config;
 

@@ -2,9 +2,11 @@
 //
 // init.cpp - before the program's main(), and after it.
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../wire.h"
 #include "config.h"
 #include "inherit.h"
 #include "process.h"
@@ -26,6 +28,13 @@ std::int64_t number(const char* name, std::int64_t otherwise) {
     char* end;
     const long long value = strtoll(text, &end, 10);
     return *end == 0 && value >= 0 ? value : otherwise;
+}
+
+template <std::size_t size>
+void text(const char* name, char (&to)[size]) {
+    const char* value = secure_getenv(name);
+    if (value && strlen(value) < size)
+        strcpy(to, value);
 }
 
 // The table must be there before any wrapper runs, and those of other libraries' constructors may
@@ -63,6 +72,8 @@ void config_read() {
     config.spin_ns = number("XWAY_SPIN_US", 20) * 1000;
     config.direct = number("XWAY_DIRECT", 0) != 0;
     config.debug = number("XWAY_DEBUG", 0) != 0;
+    text(kWirePathVariable, config.socket);
+    text("XDG_RUNTIME_DIR", config.runtime);
 }
 
 } // namespace xway

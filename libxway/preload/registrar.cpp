@@ -86,10 +86,10 @@ bool socket_address(sockaddr_un* address) {
     *address = {};
     address->sun_family = AF_UNIX;
     const std::size_t space = sizeof(address->sun_path);
-    if (const char* path = secure_getenv(kWirePathVariable); path && *path)
-        return snprintf(address->sun_path, space, "%s", path) < static_cast<int>(space);
-    if (const char* directory = secure_getenv("XDG_RUNTIME_DIR"); directory && *directory) {
-        const int length = snprintf(address->sun_path, space, "%s/xway/xwayd.sock", directory);
+    if (*config.socket)
+        return snprintf(address->sun_path, space, "%s", config.socket) < static_cast<int>(space);
+    if (*config.runtime) {
+        const int length = snprintf(address->sun_path, space, "%s/xway/xwayd.sock", config.runtime);
         if (length < static_cast<int>(space) && access(address->sun_path, F_OK) == 0)
             return true;
     }
