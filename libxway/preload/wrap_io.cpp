@@ -303,6 +303,25 @@ namespace {
 
 constexpr size_t kSpliceChunk = 32 * 1024;
 
+// Into a pipe that may be blocking: a page at a time, for which there is room if it is writable.
+// How much more there is, nobody can tell: what it holds already need not fill its pages.
+ssize_t fill_pipe(int pipe, const char* data, size_t size, bool nowait) {
+    constexpr size_t kPipePage = 4096;
+    size_t written = 0;
+    while (written < size) {
+        pollfd room{pipe, POLLOUT, 0};
+        if ((nowait || written > 0) && real.poll(&room, 1, 0) == 0) {
+            errno = EAGAIN;
+            break;
+        }
+        const ssize_t now = real.write(pipe, data + written, std::min(size - written, kPipePage));
+        if (now <= 0)
+            break;
+        written += static_cast<size_t>(now);
+    }
+    return written > 0 ? static_cast<ssize_t>(written) : -1;
+}
+
 // What does not fit into the pipe stays in the ring: it is looked at first, taken after.
 ssize_t splice_out_of(Endpoint* ep, int in, int out, size_t size, unsigned flags) {
     alignas(64) char buffer[kSpliceChunk];
@@ -311,23 +330,14 @@ ssize_t splice_out_of(Endpoint* ep, int in, int out, size_t size, unsigned flags
     const ssize_t seen = endpoint_recv(ep, in, &part, 1, MSG_PEEK | nowait);
     if (seen <= 0)
         return seen;
-    if (flags & SPLICE_F_NONBLOCK) {
-        pollfd pipe{out, POLLOUT, 0};
-        if (real.poll(&pipe, 1, 0) == 1 && !(pipe.revents & POLLOUT)) {
-            errno = EAGAIN;
-            return -1;
-        }
-    }
-    const ssize_t written = real.write(out, buffer, static_cast<size_t>(seen));
-    if (written <= 0)
-        return written;
-    // As they stand on two rails, they are taken in as many calls.
-    for (ssize_t taken = 0; taken < written;) {
-        const iovec rest{buffer, static_cast<size_t>(written - taken)};
-        const ssize_t now = endpoint_recv(ep, in, &rest, 1, MSG_DONTWAIT);
-        if (now <= 0)
+    const ssize_t written = fill_pipe(out, buffer, static_cast<size_t>(seen), nowait != 0);
+    // A look sees over the switches between rails, each of which ends a take.
+    for (size_t left = written > 0 ? static_cast<size_t>(written) : 0; left > 0;) {
+        const iovec rest{buffer, left};
+        const ssize_t taken = endpoint_recv(ep, in, &rest, 1, MSG_DONTWAIT | MSG_TRUNC);
+        if (taken <= 0)
             break;
-        taken += now;
+        left -= static_cast<size_t>(taken);
     }
     return written;
 }
