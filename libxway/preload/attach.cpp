@@ -179,8 +179,12 @@ void wake_own(Endpoint* ep) {
         const std::uint32_t who = word->exchange(0);
         if (who & kWaitFutex)
             futex_wake(word, INT_MAX);
-        if ((who & kWaitBell) && bell_works(ep))
-            bell_ring_own(ep->mine->bell % process.bells);
+        if (!(who & kWaitBell) || !bell_works(ep))
+            continue;
+        // As the peer would: nobody asks for news again of a connection that has none.
+        const std::uint32_t number = ep->mine->bell % process.bells;
+        ep->arena->view.header()->side[ep->side].bell[number].news.fetch_or(1ull << ep->slot);
+        bell_ring_own(number);
     }
 }
 
