@@ -72,8 +72,8 @@ clean: ## remove all that was built
 ##@ Test
 
 .PHONY: test
-test: ## everything: packages, build, units, then Xen with PV and with PVH guests
-	@+$(MAKE) deps
+test: ## everything: packages, build, units, applications, then Xen with PV and with PVH guests
+	@+$(MAKE) deps-test
 	@+$(MAKE) $(jobs) all
 	@exec tests/run
 
@@ -114,12 +114,13 @@ bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick:
 	@+$(MAKE) $(jobs) libxway programs-bench
 	@exec bench/local $(ARGS)
 
-.PHONY: deps deps-local deps-bench
+.PHONY: deps deps-test deps-local deps-bench
 deps: lists := tests/packages tests/vm/packages
+deps-test: lists := tests/packages tests/vm/packages tests/packages-local-apps
 deps-local: lists := tests/packages-local
 deps-bench: lists := tests/packages-local tests/packages-bench
 deps: ## install the Debian packages that are missing, if any
-deps deps-local deps-bench:
+deps deps-test deps-local deps-bench:
 	@[ "$(DEPS)" != 0 ] || exit 0; $(install_packages)
 
 # Asks dpkg first: on a machine that has all, nothing is run, asked or said.
