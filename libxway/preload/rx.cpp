@@ -45,6 +45,13 @@ std::uint32_t tcp_unread(int fd) {
     return real.ioctl(fd, FIONREAD, &unread) == 0 ? static_cast<std::uint32_t>(unread) : 0;
 }
 
+// Does a ring that lies in the arena lie in the window that the sender owns?
+bool is_peers(const Endpoint* ep, std::uint32_t ring) {
+    const std::uint32_t window = window_page(ep->slot, ep->side ^ 1);
+    const std::uint32_t first = xway_ring_first(ring);
+    return first >= window && first + (1u << xway_ring_order(ring)) <= window + kWindowPages;
+}
+
 // What comes next for `rx`, which is ep->rx, or a copy that looks ahead of it, past `skip` bytes of
 // TCP.
 struct xway_rx_step next_step(Endpoint* ep, xway_rx* rx, int fd, std::uint32_t skip = 0) {
@@ -64,14 +71,13 @@ struct xway_rx_step next_step(Endpoint* ep, xway_rx* rx, int fd, std::uint32_t s
         view_cut(&view, *rx);
     if (left && xway_rx_rail(rx) == XWAY_RAIL_TCP && view.epoch == rx->epoch)
         return xway_rx_step(XWAY_RX_TCP, kAll);
-    const struct xway_rx_step step = xway_rx_next(rx, &view, tcp_seq, tcp_end, kArenaPages);
-    if (step.op == XWAY_RX_SWITCHED && rx->ring) {
-        // Only the window that the sender owns.
-        const std::uint32_t window = window_page(ep->slot, ep->side ^ 1);
-        const std::uint32_t first = xway_ring_first(rx->ring);
-        const std::uint32_t pages = 1u << xway_ring_order(rx->ring);
-        if (first < window || first + pages > window + kWindowPages)
+    // Followed only when it is found to be right: whoever asks again must not find itself there.
+    xway_rx next = *rx;
+    const struct xway_rx_step step = xway_rx_next(&next, &view, tcp_seq, tcp_end, kArenaPages);
+    if (step.op == XWAY_RX_SWITCHED) {
+        if (next.ring && !is_peers(ep, next.ring))
             return xway_rx_step(XWAY_RX_BAD, 0);
+        *rx = next;
     }
     return step;
 }
