@@ -468,9 +468,19 @@ bool rx_peek(Endpoint* ep, int fd) {
 }
 
 bool rx_news(Endpoint* ep) {
+    if (rx_ready(ep) != 0 || ep->rx_broken)
+        return true;
     const std::uint32_t epoch = xway_load(&ep->rx.epoch);
-    return rx_ready(ep) != 0 || ep->rx_broken ||
-           (xway_load_acquire(&ep->theirs->tx_epoch) != epoch && !ep->rx_cut) || rx_over(ep);
+    if (rx_over(ep))
+        return true;
+    if (xway_load_acquire(&ep->theirs->tx_epoch) == epoch || ep->rx_cut)
+        return false;
+    if (epoch & 1)
+        return true;
+    // A switch is news where the receiver stands; of the bytes before it TCP itself tells.
+    const std::uint32_t at = xway_load(&ep->theirs->mark[epoch % XWAY_MARKS].at);
+    const auto here = static_cast<std::uint32_t>(ep->rx_tcp.load(std::memory_order_relaxed));
+    return static_cast<std::int32_t>(at - here) <= 0;
 }
 
 // It has nothing to do with the times before this one, or with one that it has not accepted yet.
