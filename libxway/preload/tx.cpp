@@ -37,11 +37,11 @@ void publish_epoch(Endpoint* ep) {
         wake_peer(ep, &ep->theirs->rx_wait);
 }
 
-// What the peer says that it has taken. False: it lies.
-bool refresh(Endpoint* ep) {
+// What the peer says that it has taken. A lie is not heard: who tells it has read nothing.
+void refresh(Endpoint* ep) {
     const std::uint32_t epoch = xway_load_acquire(&ep->theirs->rx_epoch);
     const std::uint32_t cons = xway_load_acquire(&ep->theirs->cons);
-    return xway_tx_ack(&ep->tx, cons, epoch) == 0;
+    xway_tx_ack(&ep->tx, cons, epoch);
 }
 
 void to_tcp(Endpoint* ep, xway_why why) {
@@ -166,8 +166,7 @@ std::uint32_t room(Endpoint* ep, std::size_t wanted) {
             free = xway_tx_room(&ep->tx);
     }
     if (free < wanted) {
-        if (!refresh(ep))
-            return 0;
+        refresh(ep);
         free = xway_tx_room(&ep->tx);
         if (free == 0 && grow(ep))
             free = xway_tx_room(&ep->tx);
@@ -206,7 +205,8 @@ bool on_ring(Endpoint* ep) {
         ep->tx_why = why;
         return false;
     }
-    return refresh(ep) && to_ring(ep, ep->tx_full >= 4 ? kOrderLarge : kOrderSmall);
+    refresh(ep);
+    return to_ring(ep, ep->tx_full >= 4 ? kOrderLarge : kOrderSmall);
 }
 
 // One piece; -EAGAIN, -errno. With the lock.
@@ -335,7 +335,8 @@ bool tx_news(Endpoint* ep) {
     const std::uint32_t size = xway_ring_size(xway_tx_ring(&ep->tx));
     if (xway_tx_room(&ep->tx) >= size / 2)
         return true;
-    return !refresh(ep) || xway_tx_room(&ep->tx) >= size / 2;
+    refresh(ep);
+    return xway_tx_room(&ep->tx) >= size / 2;
 }
 
 } // namespace xway
