@@ -155,9 +155,18 @@ void followed(Endpoint* ep) {
     xway_store_release(&ep->mine->rx_epoch, ep->rx.epoch);
 }
 
+ssize_t broken(Endpoint* ep, int fd) {
+    if (!ep->rx_broken) {
+        ep->rx_broken = true;
+        real.shutdown(fd, SHUT_RDWR);
+    }
+    return -ECONNRESET;
+}
+
 // Nothing is there. Is the stream over, or broken? Asked of TCP only when there is reason to, or
 // when it has not been for a while: the peer's library says when it shuts down, xwayd when the
-// peer has died; that both have gone is rare. -EAGAIN: neither.
+// peer has died; that both have gone is rare. -EAGAIN: neither. -ESTALE: there is something after
+// all. > 0: bytes that TCP has, at least.
 ssize_t look(Endpoint* ep, int fd) {
     if (rx_over(ep)) {
         ep->rx_ended = true;
@@ -185,8 +194,13 @@ ssize_t look(Endpoint* ep, int fd) {
     const struct xway_rx_step step = next_step(ep, &ep->rx, fd);
     if (step.op == XWAY_RX_SWITCHED)
         followed(ep);
-    if (step.op != XWAY_RX_WAIT || got > 0)
+    if (step.op != XWAY_RX_WAIT)
         return -ESTALE;
+    if (got > 0) {
+        // Bytes that were there before a view that knows of no switch: none of an honest peer's on
+        // the ring rail. On TCP they are ours, behind an urgent byte, which FIONREAD stops at.
+        return xway_rx_rail(&ep->rx) == XWAY_RAIL_RING ? broken(ep, fd) : got;
+    }
     if (ep->rx_error)
         return -std::exchange(ep->rx_error, 0);
     if ((gone || endpoint_peer_lost(ep, fd)) && !ep->rx_ended && tx_pending(ep) > 0) {
@@ -196,14 +210,6 @@ ssize_t look(Endpoint* ep, int fd) {
     }
     ep->rx_ended = true;
     return 0;
-}
-
-ssize_t broken(Endpoint* ep, int fd) {
-    if (!ep->rx_broken) {
-        ep->rx_broken = true;
-        real.shutdown(fd, SHUT_RDWR);
-    }
-    return -ECONNRESET;
 }
 
 // One rail's worth of bytes; 0: end of file; -EAGAIN, -errno. With the lock. `more`: there were
@@ -230,6 +236,8 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags, bool more) {
             if (more)
                 return -EAGAIN;
             const ssize_t found = look(ep, fd);
+            if (found > 0)
+                return take_tcp(ep, fd, to, static_cast<std::uint32_t>(found), flags);
             if (found != -ESTALE)
                 return found;
             break;
