@@ -211,30 +211,30 @@ bool on_ring(Endpoint* ep) {
 
 // One piece; -EAGAIN, -errno. With the lock.
 ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
-    for (;;) {
-        if (peer_has_closed(ep)) [[unlikely]]
-            return -EPIPE; // TCP's connection is still open, and would take it
-        if (!on_ring(ep))
-            return put_tcp(ep, fd, from, flags);
-        std::uint32_t bytes = room(ep, from.left());
-        if (bytes == 0) {
-            // An epoll set that was last asked before the ring was entered has not asked for this.
-            bell_arm_tx(ep);
-            bytes = room(ep, from.left());
-            if (bytes == 0)
-                return -EAGAIN;
-        }
-        const Cursor before = from;
-        if (!copies([&] {
-                if (!put_inline(ep, from, bytes))
-                    copy_in(ep, from, bytes);
-            })) [[unlikely]]
-            return -EFAULT;
-        if (publish(ep, bytes)) [[likely]]
-            return bytes;
-        from = before;
-        to_tcp(ep, XWAY_WHY_PEER_ASKED);
+    if (peer_has_closed(ep)) [[unlikely]]
+        return -EPIPE; // TCP's connection is still open, and would take it
+    if (!on_ring(ep))
+        return put_tcp(ep, fd, from, flags);
+    std::uint32_t bytes = room(ep, from.left());
+    if (bytes == 0) {
+        // An epoll set that was last asked before the ring was entered has not asked for this.
+        bell_arm_tx(ep);
+        bytes = room(ep, from.left());
+        if (bytes == 0)
+            return -EAGAIN;
     }
+    const Cursor before = from;
+    if (!copies([&] {
+            if (!put_inline(ep, from, bytes))
+                copy_in(ep, from, bytes);
+        })) [[unlikely]]
+        return -EFAULT;
+    if (publish(ep, bytes)) [[likely]]
+        return bytes;
+    // By TCP at once: a peer that follows as fast as it cuts must not keep us here.
+    from = before;
+    to_tcp(ep, XWAY_WHY_PEER_ASKED);
+    return put_tcp(ep, fd, from, flags);
 }
 
 } // namespace
