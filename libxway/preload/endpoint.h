@@ -104,7 +104,7 @@ struct alignas(kCacheLine) Endpoint {
     // The sending end; tx_lock.
     alignas(kCacheLine) Lock tx_lock;
     std::uint32_t tx_order;   // of the ring that was used last; 0: none
-    std::uint32_t tx_entered; // the index at which it was first entered
+    std::uint32_t tx_entered; // where its unread bytes began when it was last entered or left
     std::uint32_t tx_full;    // how often the small ring was found full
     std::uint64_t tx_ring_bytes;
     std::int64_t flip_at;

@@ -48,6 +48,9 @@ void to_tcp(Endpoint* ep, xway_why why) {
     ep->tx_why = why;
     // The cut has had its effect; the next period starts without one.
     ep->mine->head.fetch_and(~kHeadCut, std::memory_order_relaxed);
+    // What lies before is read: entered again, this ring holds no more than what follows.
+    if (xway_tx_rail(&ep->tx) == XWAY_RAIL_RING)
+        ep->tx_entered = ep->tx.start;
     if (xway_tx_to_tcp(&ep->tx) == 0)
         publish_epoch(ep);
 }
