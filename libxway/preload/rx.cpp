@@ -432,7 +432,8 @@ Unread count_unread(Endpoint* ep, int fd) {
             xway_rx_took(&ahead, step.len);
         } else if (step.op == XWAY_RX_TCP) {
             // Behind the last switch all that TCP has is ours.
-            const std::uint32_t here = std::min(step.len, tcp_unread(fd) - skip);
+            const std::uint32_t unread = tcp_unread(fd);
+            const std::uint32_t here = std::min(step.len, unread > skip ? unread - skip : 0);
             if (here == 0)
                 break;
             unread.all += here;
