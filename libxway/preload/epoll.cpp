@@ -481,9 +481,17 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
         be_nested(nested);
     if (entry.endpoint() == nullptr && !entry.is_socket())
         return real.epoll_ctl(set_fd, operation, fd, event);
+    Endpoint* ep = entry.endpoint();
+    // Inherited: its doorbells ring for another process, so from now on TCP tells of its bytes.
+    if (operation == EPOLL_CTL_ADD && ep && ep->state.load() == State::kRing && !bell_works(ep)) {
+        endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
+        if (!process_make_bells()) {
+            errno = ENOMEM;
+            return -1;
+        }
+    }
     const Guard guard(lock);
     Member* m = find(set, fd);
-    Endpoint* ep = entry.endpoint();
     Listener* listener = process.bells != 0 ? listener_of(entry) : nullptr;
     const bool ours = m ? m->ours : listener || (ep && ep->state.load() == State::kRing);
     if (!ours) {

@@ -226,12 +226,19 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags, bool more) {
             available <= xway_ring_size(ep->rx.ring))
             return take_ring(ep, to, available, flags);
     }
+    bool switched = false;
     for (int switches = 0; switches <= 2 * static_cast<int>(XWAY_MARKS); switches++) {
         const struct xway_rx_step step = next_step(ep, &ep->rx, fd);
         switch (step.op) {
         case XWAY_RX_RING: return take_ring(ep, to, step.len, flags);
-        case XWAY_RX_TCP: return take_tcp(ep, fd, to, step.len, flags);
-        case XWAY_RX_SWITCHED: followed(ep); break;
+        case XWAY_RX_TCP:
+            if (more && !switched)
+                return -EAGAIN; // TCP has given what it would: it stops at urgent bytes
+            return take_tcp(ep, fd, to, step.len, flags);
+        case XWAY_RX_SWITCHED:
+            followed(ep);
+            switched = true;
+            break;
         case XWAY_RX_WAIT: {
             if (more)
                 return -EAGAIN;
