@@ -39,7 +39,7 @@ constexpr char kIdleExit[] = "60"; // seconds that an xwayd of ours stays withou
 struct Options {
     std::string library, socket;
     std::optional<unsigned> flip_ms, after, spin_us;
-    bool off = false, no_daemon = false, quiet = false;
+    bool off = false, direct = false, no_daemon = false, quiet = false;
 };
 
 void say(const std::string& line) {
@@ -93,7 +93,8 @@ bool answers(const std::string& path) {
 }
 
 // Nothing of ours may keep others waiting: no descriptor but the one for the sign, no terminal.
-[[noreturn]] void become_daemon(const std::string& daemon, const std::string& socket, int ready) {
+[[noreturn]] void become_daemon(const std::string& daemon, const std::string& socket, int ready,
+                                bool direct) {
     constexpr int kReady = 3;
     setsid();
     const int null = open("/dev/null", O_RDWR);
@@ -108,12 +109,12 @@ bool answers(const std::string& path) {
     unsetenv("NOTIFY_SOCKET");
     if (chdir("/") == 0)
         execl(daemon.c_str(), "xwayd", "--socket", socket.c_str(), "--idle-exit", kIdleExit,
-              "--ready-fd", "3", static_cast<char*>(nullptr));
+              "--ready-fd", "3", direct ? "--direct" : nullptr, static_cast<char*>(nullptr));
     _exit(1);
 }
 
 // Returns once it listens, or when there is no hope that it will.
-Result<void> start_daemon(const std::string& socket) {
+Result<void> start_daemon(const std::string& socket, bool direct) {
     const std::string daemon = find_daemon();
     if (daemon.empty())
         return Error{"there is no xwayd beside xway-run, in PATH, or at " XWAY_DAEMON};
@@ -128,7 +129,7 @@ Result<void> start_daemon(const std::string& socket) {
     if (child == 0) {
         // Twice, so that it is nobody's child that we would have to wait for.
         if (fork() == 0)
-            become_daemon(daemon, socket, writing.get());
+            become_daemon(daemon, socket, writing.get(), direct);
         _exit(0);
     }
     writing = UniqueFd();
@@ -159,7 +160,7 @@ Result<std::string> find_monitor(const Options& options) {
         return std::string(kWireSystemPath);
     if (options.no_daemon)
         return Error{"no xwayd answers at " + own};
-    if (auto started = start_daemon(own); !started)
+    if (auto started = start_daemon(own, options.direct); !started)
         return started.error();
     return own;
 }
@@ -176,6 +177,8 @@ void set_environment(const Options& options, const std::string& library) {
     set_number("XWAY_FLIP_MS", options.flip_ms);
     set_number("XWAY_AFTER", options.after);
     set_number("XWAY_SPIN_US", options.spin_us);
+    if (options.direct)
+        setenv("XWAY_DIRECT", "1", 1);
     if (options.off)
         setenv("XWAY_ENABLE", "0", 1);
 }
@@ -231,6 +234,8 @@ int main(int argc, char** argv) {
     app.add_option("--spin", options.spin_us, "microseconds that a reader looks before it sleeps");
     app.add_option("--flip", options.flip_ms, "for tests: change rails every so many milliseconds");
     app.add_flag("--off", options.off, "load the library, but stay on TCP");
+    app.add_flag("--direct", options.direct,
+                 "leave TCP out where both ends do so: netfilter does not see these connections");
     app.add_flag("--no-daemon", options.no_daemon, "do not start an xwayd where none answers");
     app.add_flag("-q,--quiet", options.quiet, "no warning about programs that stay on TCP");
     app.prefix_command();

@@ -19,9 +19,10 @@ namespace {
 
 constexpr std::size_t kWindowBytes = std::size_t{kWindowPages} * XWAY_PAGE_SIZE;
 constexpr std::size_t kWindowKept =
-    std::size_t{64} * 1024;           // the next connection begins with a small ring
-constexpr unsigned kTidyArenas = 256; // looked at in one go
-constexpr unsigned kTidySlots = 256;  // given back in one go
+    std::size_t{64} * 1024;                // the next connection begins with a small ring
+constexpr std::size_t kDroppedKept = 1024; // remembered of one client
+constexpr unsigned kTidyArenas = 256;      // looked at in one go
+constexpr unsigned kTidySlots = 256;       // given back in one go
 
 // Not FUTEX_PRIVATE_FLAG: who sleeps is in another process.
 void wake_all(std::atomic<std::uint32_t>& word) {
@@ -199,8 +200,14 @@ bool ArenaPool::release(ClientId client, std::uint32_t id, std::uint32_t slot, s
     return true;
 }
 
+bool ArenaPool::has_dropped(ClientId client, std::uint32_t arena) const {
+    const auto dropped = dropped_.find(client);
+    return dropped != dropped_.end() && dropped->second.contains(arena);
+}
+
 ArenaPool::Ended ArenaPool::remove(ClientId client, Clock::time_point now) {
     Ended ended;
+    dropped_.erase(client);
     const std::set<std::uint32_t> ids = of(client); // a copy: drop() changes the original
     for (const std::uint32_t id : ids) {
         Arena& arena = *arenas_.at(id);
@@ -257,8 +264,13 @@ std::vector<ArenaPool::Drop> ArenaPool::drop(std::uint32_t id) {
     std::vector<Drop> drops;
     for (unsigned side = 0; side < (arena.is_of_one() ? 1u : 2u); ++side) {
         const Party& party = arena.party(side);
-        if (!party.gone && party.knows)
+        if (!party.gone && party.knows) {
             drops.push_back({id, party.client});
+            auto& dropped = dropped_[party.client];
+            dropped.insert(id);
+            if (dropped.size() > kDroppedKept)
+                dropped.erase(dropped.begin());
+        }
         const auto known = by_client_.find(party.client);
         known->second.erase(id);
         if (known->second.empty())

@@ -140,6 +140,9 @@ public:
     bool release(ClientId client, std::uint32_t arena, std::uint32_t slot, std::uint32_t side,
                  Clock::time_point now, Ended& ended);
 
+    // Whether this arena is no more, but was known to the client: it may still speak of it.
+    [[nodiscard]] bool has_dropped(ClientId client, std::uint32_t arena) const;
+
     // The process has ended, or has left.
     Ended remove(ClientId client, Clock::time_point now);
 
@@ -167,7 +170,8 @@ private:
     std::map<Pair, std::vector<Arena*>> by_pair_;
     std::map<ClientId, std::set<std::uint32_t>> by_client_;
     std::map<uid_t, std::size_t> by_uid_;
-    std::uint32_t tidied_ = 0; // the arena that tidy() looked at last
+    std::map<ClientId, std::set<std::uint32_t>> dropped_; // those that it knew, the last of them
+    std::uint32_t tidied_ = 0;                            // the arena that tidy() looked at last
 };
 
 } // namespace xway

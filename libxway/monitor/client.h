@@ -46,6 +46,8 @@ public:
     [[nodiscard]] const std::vector<SharedFd>& bells() const { return bells_; }
     [[nodiscard]] bool is_welcome() const { return mailbox_.data() != nullptr; }
     [[nodiscard]] bool is_lost() const { return lost_; }
+    [[nodiscard]] bool is_direct() const { return direct_; }
+    void set_direct() { direct_ = true; }
     [[nodiscard]] std::chrono::steady_clock::time_point since() const { return since_; }
     [[nodiscard]] std::size_t queued() const { return queue_.size(); }
     // Read when it is first asked for, and again after forget_cgroup().
@@ -86,6 +88,7 @@ private:
     std::deque<Outgoing> queue_;
     std::optional<std::string> cgroup_;
     bool lost_ = false;
+    bool direct_ = false; // the process says that it is in direct mode
     Event readable_, writable_, retry_, ended_;
 };
 

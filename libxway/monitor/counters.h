@@ -17,6 +17,8 @@ struct MonitorCounters {
     std::uint64_t matched = 0; // connections, not ends
     std::uint64_t cancelled = 0;
     std::uint64_t released = 0; // ends
+    std::uint64_t stocked = 0;  // connections asked for, for those who will dial
+    std::uint64_t granted = 0;  // of these, passed on
     std::uint64_t violations = 0;
     std::uint64_t stuck = 0; // files that the inspector had to be left alone with
     std::array<std::uint64_t, XWAY_WHY_COUNT> declined{}; // ends

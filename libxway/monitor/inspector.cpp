@@ -38,6 +38,9 @@ struct Inspector::Job {
     std::uint64_t conn = 0;
     UniqueFd file = UniqueFd();
     SharedFd bell = {};
+    About about = About::end;
+    std::uint32_t ask = 0;
+    UniqueFd accepted = UniqueFd();
 };
 
 // Shared with its thread, which may outlive the inspector.
@@ -59,7 +62,7 @@ struct Inspector::Worker {
 };
 
 Inspector::Inspector(Loop& loop, std::shared_ptr<SocketLookup> lookup, std::optional<uid_t> trusted,
-                     std::function<void(const Report&)> on_report)
+                     std::function<void(Report&)> on_report)
     : lookup_(std::move(lookup)),
       trusted_(trusted),
       on_report_(std::move(on_report)),
@@ -78,12 +81,44 @@ Inspector::~Inspector() {
 }
 
 void Inspector::inspect(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket) {
+    look_at({Job::Kind::inspect, client, uid, conn, std::move(socket)});
+}
+
+void Inspector::inspect_listener(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket) {
     Job job{Job::Kind::inspect, client, uid, conn, std::move(socket)};
-    if (uid != trusted_)
+    job.about = About::listener;
+    look_at(std::move(job));
+}
+
+void Inspector::inspect_supply(ClientId client, uid_t uid, std::uint64_t conn, std::uint32_t ask,
+                               UniqueFd dialer, UniqueFd accepted) {
+    Job job{Job::Kind::inspect, client, uid, conn, std::move(dialer)};
+    job.about = About::supply;
+    job.ask = ask;
+    job.accepted = std::move(accepted);
+    look_at(std::move(job));
+}
+
+void Inspector::look_at(Job job) {
+    if (job.uid != trusted_)
         return add(std::move(job));
-    const Report report = look(job, *lookup_);
+    Report report = look(job, *lookup_);
     job.file = UniqueFd();
+    job.accepted = UniqueFd();
+    pass_on(report);
+}
+
+void Inspector::pass_on(Report& report) {
     on_report_(report);
+    if (report.dialer)
+        add({Job::Kind::dispose, report.client, report.uid, 0, std::move(report.dialer)});
+}
+
+SharedFd Inspector::lend(ClientId client, uid_t uid, UniqueFd file) {
+    return {new UniqueFd(std::move(file)), [this, client, uid](UniqueFd* lent) {
+                add({Job::Kind::dispose, client, uid, 0, std::move(*lent)});
+                delete lent;
+            }};
 }
 
 void Inspector::dispose(ClientId client, uid_t uid, std::vector<UniqueFd> files) {
@@ -125,10 +160,29 @@ bool Inspector::start() {
     return started;
 }
 
-Inspector::Report Inspector::look(const Job& job, SocketLookup& lookup) {
-    const Report report{job.client, job.conn, look_at_socket(job.file.get())};
-    if (const auto* end = std::get_if<TcpEnd>(&report.found))
+// A supply keeps its file, to be passed on.
+Inspector::Report Inspector::look(Job& job, SocketLookup& lookup) {
+    Report report{job.about, job.client, job.uid, job.conn, job.ask, NotASocket(), UniqueFd()};
+    const auto take = [&](const auto& found) {
+        std::visit([&](const auto& what) { report.found = what; }, found);
+    };
+    if (job.about == About::listener) {
+        take(look_at_listener(job.file.get()));
+        if (const auto* listener = std::get_if<TcpListener>(&report.found))
+            lookup.learn(job.file.get(), listener->netns);
+        return report;
+    }
+    take(look_at_socket(job.file.get()));
+    const auto* end = std::get_if<TcpEnd>(&report.found);
+    if (end)
         lookup.learn(job.file.get(), end->flow.netns);
+    if (job.about == About::end || !end)
+        return report;
+    const TcpEnd dialer = *end;
+    take(look_at_socket(job.accepted.get()));
+    if (const auto* accepted = std::get_if<TcpEnd>(&report.found))
+        report.found = TcpEnds{dialer, *accepted};
+    report.dialer = std::move(job.file);
     return report;
 }
 
@@ -150,13 +204,14 @@ void Inspector::work(const std::shared_ptr<Worker>& worker) {
         case Job::Kind::ring: write_event(job.bell->get()); break;
         }
         job.file = UniqueFd();
+        job.accepted = UniqueFd();
         job.bell.reset();
 
         lock.lock();
         worker->busy.reset();
         if (!report || worker->finish)
             continue;
-        worker->reports.push_back(*report);
+        worker->reports.push_back(std::move(*report));
         if (worker->reports.size() == 1)
             write_event(worker->ready_fd);
     }
@@ -172,8 +227,8 @@ void Inspector::on_ready(int fd, short, void* self) {
         const std::lock_guard lock(inspector.worker_->mutex);
         reports.swap(inspector.worker_->reports);
     }
-    for (const Report& report : reports)
-        inspector.on_report_(report);
+    for (Report& report : reports)
+        inspector.pass_on(report);
 }
 
 std::optional<ClientId> Inspector::find_stuck(Clock::time_point now) {
@@ -200,8 +255,8 @@ std::optional<ClientId> Inspector::find_stuck(Clock::time_point now) {
     }
     for (Job& job : jobs)
         add(std::move(job));
-    for (const Report& report : reports)
-        on_report_(report);
+    for (Report& report : reports)
+        pass_on(report);
     return busy->client;
 }
 

@@ -31,22 +31,39 @@ namespace xway {
 
 class Inspector {
 public:
+    enum class About { end, listener, supply };
+
+    // Both ends of a connection.
+    struct TcpEnds {
+        TcpEnd dialer, accepted;
+    };
+
     struct Report {
+        About about;
         ClientId client;
+        uid_t uid;
         std::uint64_t conn;
-        std::variant<TcpEnd, xway_why, NotASocket> found;
+        std::uint32_t ask; // of a supply
+        std::variant<TcpEnd, TcpListener, TcpEnds, xway_why, NotASocket> found;
+        UniqueFd dialer; // of a supply, to be passed on; what is left here is closed
     };
 
     // Reports come from the loop, or from inspect() for users that are trusted. The lookup learns
     // of the network namespaces of what is inspected.
     Inspector(Loop& loop, std::shared_ptr<SocketLookup> lookup, std::optional<uid_t> trusted,
-              std::function<void(const Report&)> on_report);
+              std::function<void(Report&)> on_report);
     Inspector(const Inspector&) = delete;
     Inspector& operator=(const Inspector&) = delete;
     ~Inspector();
 
     // Looks at a socket and closes it. In the order of the calls.
     void inspect(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket);
+    void inspect_listener(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket);
+    // Of the two only the accepted end is closed.
+    void inspect_supply(ClientId client, uid_t uid, std::uint64_t conn, std::uint32_t ask,
+                        UniqueFd dialer, UniqueFd accepted);
+    // For sending. Whoever lets go of it last has it closed here.
+    SharedFd lend(ClientId client, uid_t uid, UniqueFd file);
     // Closes what nobody should have sent.
     void dispose(ClientId client, uid_t uid, std::vector<UniqueFd> files);
     // Rings doorbells of this client.
@@ -61,15 +78,17 @@ private:
     struct Job;
     struct Worker;
 
+    void look_at(Job job);
     void add(Job job);
+    void pass_on(Report& report);
     bool start(); // another thread; false: the system has none to give
-    static Report look(const Job& job, SocketLookup& lookup);
+    static Report look(Job& job, SocketLookup& lookup);
     static void work(const std::shared_ptr<Worker>& worker);
     static void on_ready(int fd, short what, void* self);
 
     const std::shared_ptr<SocketLookup> lookup_;
     const std::optional<uid_t> trusted_;
-    const std::function<void(const Report&)> on_report_;
+    const std::function<void(Report&)> on_report_;
     const UniqueFd ready_fd_; // an eventfd: reports wait
     Event ready_;
     std::shared_ptr<Worker> worker_;

@@ -74,13 +74,22 @@ Result<void> parse_condition(LocalRule& rule, std::string_view key, std::string_
     return {};
 }
 
+std::optional<LocalVerdict> parse_verdict(std::string_view word) {
+    if (word == "deny")
+        return LocalVerdict::deny;
+    if (word == "allow")
+        return LocalVerdict::allow;
+    return word == "direct" ? std::optional(LocalVerdict::direct) : std::nullopt;
+}
+
 Result<LocalRule> parse_rule(const std::vector<std::string_view>& words, unsigned line,
                              const LocalPolicy::FindUser& find_user) {
-    if (words[0] != "allow" && words[0] != "deny")
+    const auto verdict = parse_verdict(words[0]);
+    if (!verdict)
         return Error{fmt::format("'{}' is not known", words[0]),
-                     "a line begins with allow or deny"};
+                     "a line begins with allow, direct or deny"};
     LocalRule rule;
-    rule.allow = words[0] == "allow";
+    rule.verdict = *verdict;
     rule.line = line;
     std::vector<std::string_view> seen;
     for (std::size_t i = 1; i < words.size(); ++i) {
@@ -113,6 +122,7 @@ std::optional<uid_t> find_system_user(const std::string& name) {
 // What cannot be told is denied: it is no ground to allow, and ground enough to deny.
 bool LocalRule::fits(const LocalConnection& connection) const {
     const LocalEnd &a = connection.a, &b = connection.b;
+    const bool denies = verdict == LocalVerdict::deny;
     if (same_user && a.uid != b.uid)
         return false;
     if (!users_fit(*this, a, b) && !users_fit(*this, b, a))
@@ -123,18 +133,18 @@ bool LocalRule::fits(const LocalConnection& connection) const {
     if (ports && !port_fits(a) && !port_fits(b))
         return false;
     const auto cgroup_fits = [&](const LocalEnd& end) {
-        return end.cgroup ? fnmatch(cgroup->c_str(), end.cgroup->c_str(), 0) == 0 : !allow;
+        return end.cgroup ? fnmatch(cgroup->c_str(), end.cgroup->c_str(), 0) == 0 : denies;
     };
     if (cgroup && !cgroup_fits(a) && !cgroup_fits(b))
         return false;
-    // An `allow` that says nothing of namespaces means one; a `deny` means all.
-    const bool any = netns == Netns::any || (netns == Netns::unsaid && !allow);
+    // A `deny` that says nothing of namespaces means all; the others mean one.
+    const bool any = netns == Netns::any || (netns == Netns::unsaid && denies);
     return any || connection.same_netns;
 }
 
 LocalPolicy::LocalPolicy() {
     LocalRule all;
-    all.allow = true;
+    all.verdict = LocalVerdict::allow;
     rules_.push_back(all);
 }
 
@@ -177,18 +187,19 @@ Result<LocalPolicy> LocalPolicy::load(const std::string& file) {
     return parse(text.str(), file, find_system_user);
 }
 
-bool LocalPolicy::allows(const LocalConnection& connection) const {
+LocalVerdict LocalPolicy::decide(const LocalConnection& connection) const {
     for (const LocalRule& rule : rules_) {
         if (rule.fits(connection))
-            return rule.allow;
+            return rule.verdict;
     }
-    return false;
+    return LocalVerdict::deny;
 }
 
 bool LocalPolicy::may_allow(uid_t uid) const {
     return std::any_of(rules_.begin(), rules_.end(), [&](const LocalRule& rule) {
         const bool has_place = !rule.user || !rule.peer_user;
-        return rule.allow && (has_place || *rule.user == uid || *rule.peer_user == uid);
+        return rule.verdict != LocalVerdict::deny &&
+               (has_place || *rule.user == uid || *rule.peer_user == uid);
     });
 }
 

@@ -33,11 +33,14 @@ struct LocalConnection {
     bool same_netns = true;
 };
 
+// direct: it is allowed, and in direct mode where both processes are.
+enum class LocalVerdict { deny, allow, direct };
+
 // All conditions that are there must hold.
 struct LocalRule {
     enum class Netns { unsaid, same, any };
 
-    bool allow = false;
+    LocalVerdict verdict = LocalVerdict::deny;
     unsigned line = 0;
     bool same_user = false;
     std::optional<uid_t> user, peer_user; // of one end, of the other
@@ -62,7 +65,10 @@ public:
     static Result<LocalPolicy> load(const std::string& file); // no such file: ENOENT
 
     // The first rule that fits decides; without one the connection stays on TCP.
-    [[nodiscard]] bool allows(const LocalConnection& connection) const;
+    [[nodiscard]] LocalVerdict decide(const LocalConnection& connection) const;
+    [[nodiscard]] bool allows(const LocalConnection& connection) const {
+        return decide(connection) != LocalVerdict::deny;
+    }
 
     // Whether any connection of this user may be allowed.
     [[nodiscard]] bool may_allow(uid_t uid) const;

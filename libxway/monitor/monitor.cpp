@@ -82,9 +82,10 @@ Result<void> Monitor::listen() {
 Monitor::Monitor(const MonitorOptions& options)
     : options_(options),
       inspector_(loop_, lookup_, options.trusts_own_user ? std::optional(geteuid()) : std::nullopt,
-                 [this](const auto& report) { on_report(report); }),
+                 [this](auto& report) { on_report(report); }),
       pairing_(options.pairing),
       arenas_(options.arenas),
+      direct_(options.stocks),
       busy_at_(Clock::now()),
       accept_again_(loop_.make(-1, 0, on_accept_again, this)),
       bury_(loop_.make(-1, 0, on_bury, this)),
@@ -192,6 +193,10 @@ void Monitor::on_packet(Client& client, Packet packet) {
         case WireType::kRegister: register_end(client, packet); break;
         case WireType::kCancel: cancel(client, packet); break;
         case WireType::kRelease: release(client, packet); break;
+        case WireType::kListen: listen_at_port(client, packet); break;
+        case WireType::kUnlisten: unlisten(client, packet); break;
+        case WireType::kSupply: supply(client, packet); break;
+        case WireType::kMore: more(client, packet); break;
         default: violation(client, fmt::format("sends type {}", static_cast<std::uint32_t>(type)));
         }
     }
@@ -229,14 +234,14 @@ void Monitor::bury() {
         const ClientId id = lost_.back();
         lost_.pop_back();
         pairing_.remove(id);
+        direct_.remove(id);
         for (auto at = inspected_.lower_bound({id, 0});
              at != inspected_.end() && at->first.first == id;)
             at = inspected_.erase(at);
         inspected_of_.erase(id);
 
         const ArenaPool::Ended ended = arenas_.remove(id, Clock::now());
-        for (const Registration& end : ended.ends)
-            pairing_.release(end.cookie);
+        let_go(ended);
         for (const ArenaPool::Ring& ring : ended.rings) {
             if (const Client* survivor = find(ring.client))
                 inspector_.ring(ring.client, survivor->caller().uid, survivor->bells());
@@ -275,6 +280,8 @@ void Monitor::hello(Client& client, Packet& packet) {
     std::vector<SharedFd> bells;
     for (UniqueFd& fd : packet.fds)
         bells.push_back(share(std::move(fd)));
+    if ((packet.msg.flags & kHelloDirect) != 0)
+        client.set_direct();
     const bool enabled = policy_.may_allow(client.caller().uid);
     if (auto welcome = client.welcome(std::move(bells), enabled); !welcome) {
         log(welcome.error().text());
@@ -316,35 +323,57 @@ void Monitor::cancel(Client& client, const Packet& packet) {
 void Monitor::release(Client& client, const Packet& packet) {
     const WireMsg& msg = packet.msg;
     ArenaPool::Ended ended;
+    if (packet.fds.empty() && arenas_.has_dropped(client.id(), msg.arena))
+        return; // it may not have read that yet
     if (!packet.fds.empty() ||
         !arenas_.release(client.id(), msg.arena, msg.slot, msg.side, Clock::now(), ended))
         return violation(client, fmt::format("releases slot {} of arena {}, which it does not have",
                                              msg.slot, msg.arena));
     ++counters_.released;
-    for (const Registration& end : ended.ends)
-        pairing_.release(end.cookie);
+    let_go(ended);
     announce(ended.drops);
+}
+
+void Monitor::let_go(const ArenaPool::Ended& ended) {
+    for (const Registration& end : ended.ends) {
+        pairing_.release(end.cookie);
+        if (end.granted_by != 0)
+            direct_.release(end.client, end.granted_by);
+    }
 }
 
 // ---- what becomes of it ----
 
-void Monitor::on_report(const Inspector::Report& report) {
-    const auto inspected = inspected_.find({report.client, report.conn});
-    if (inspected == inspected_.end())
+void Monitor::on_report(Inspector::Report& report) {
+    const auto count = inspected_of_.find(report.client);
+    if (count == inspected_of_.end())
         return; // of a client that is gone
-    const bool cancelled = inspected->second;
-    inspected_.erase(inspected);
-    if (const auto count = inspected_of_.find(report.client); --count->second == 0)
+    if (--count->second == 0)
         inspected_of_.erase(count);
     Client* client = find(report.client);
-    if (!client || cancelled)
+    if (!client)
+        return;
+    switch (report.about) {
+    case Inspector::About::end: on_end(*client, report); break;
+    case Inspector::About::listener: on_listener(*client, report); break;
+    case Inspector::About::supply: on_supply(*client, report); break;
+    }
+}
+
+void Monitor::on_end(Client& client, const Inspector::Report& report) {
+    const auto inspected = inspected_.find({report.client, report.conn});
+    const bool cancelled = inspected->second;
+    inspected_.erase(inspected);
+    if (cancelled)
         return;
     if (const auto* why = std::get_if<xway_why>(&report.found))
         return decline(report.client, report.conn, *why);
     const auto* end = std::get_if<TcpEnd>(&report.found);
     if (!end)
-        return violation(*client, "registers what is no socket");
-    pair(*client, {report.client, report.conn, end->cookie, end->inode, end->flow});
+        return violation(client, "registers what is no socket");
+    const Registration registration{report.client, report.conn, end->cookie, end->inode, end->flow};
+    begin_stock(client, registration);
+    pair(client, registration);
 }
 
 void Monitor::pair(Client& client, const Registration& end) {
@@ -373,9 +402,12 @@ void Monitor::pair(Client& client, const Registration& end) {
     // This one has waited, too, for the inspector's report. Now both are open at one time.
     if (!peer || !lives(end, client, *peer))
         return give_up(XWAY_WHY_PEER_CLOSED);
-    if (!allows(client, end, *peer, *outcome.peer))
+    Registration own = end, other = *outcome.peer;
+    const LocalVerdict verdict = decide(client, end, *peer, other);
+    if (verdict == LocalVerdict::deny)
         return give_up(XWAY_WHY_DISABLED);
-    if (const xway_why why = attach(client, end, *peer, *outcome.peer); why != XWAY_WHY_NONE)
+    own.direct = other.direct = verdict == LocalVerdict::direct;
+    if (const xway_why why = attach(client, own, *peer, other); why != XWAY_WHY_NONE)
         give_up(why);
 }
 
@@ -389,7 +421,8 @@ bool Monitor::lives(const Registration& end, const Client& owner, const Client& 
     return owner.caller().uid == other.caller().uid;
 }
 
-bool Monitor::allows(Client& a, const Registration& a_end, Client& b, const Registration& b_end) {
+LocalVerdict Monitor::decide(Client& a, const Registration& a_end, Client& b,
+                             const Registration& b_end) {
     const bool needs_cgroups = policy_.asks_for_cgroups();
     const auto of = [&](Client& client, const Registration& end) {
         LocalEnd known{client.caller().uid, end.flow.local.port, std::nullopt};
@@ -397,7 +430,13 @@ bool Monitor::allows(Client& a, const Registration& a_end, Client& b, const Regi
             known.cgroup = client.cgroup();
         return known;
     };
-    return policy_.allows({of(a, a_end), of(b, b_end), a_end.flow.netns == b_end.flow.netns});
+    const LocalVerdict verdict =
+        policy_.decide({of(a, a_end), of(b, b_end), a_end.flow.netns == b_end.flow.netns});
+    if (verdict == LocalVerdict::deny)
+        return verdict;
+    const bool may =
+        verdict == LocalVerdict::direct || (options_.direct && a.caller().uid == b.caller().uid);
+    return may && a.is_direct() && b.is_direct() ? LocalVerdict::direct : LocalVerdict::allow;
 }
 
 xway_why Monitor::attach(Client& a, const Registration& a_end, Client& b,
@@ -412,8 +451,9 @@ xway_why Monitor::attach(Client& a, const Registration& a_end, Client& b,
     return XWAY_WHY_NONE;
 }
 
-void Monitor::tell(Client& client, const Client& peer, const ArenaPool::Place& place,
-                   const Registration& end, unsigned side) {
+Monitor::Telling Monitor::telling(const Client& client, const Client& peer,
+                                  const ArenaPool::Place& place, const Registration& end,
+                                  unsigned side) {
     WireMsg msg{};
     msg.type = WireType::kAttach;
     msg.conn = end.conn;
@@ -421,6 +461,7 @@ void Monitor::tell(Client& client, const Client& peer, const ArenaPool::Place& p
     msg.slot = place.slot;
     msg.side = side;
     msg.peer = static_cast<std::uint32_t>(peer.caller().pid);
+    msg.flags = end.direct ? kAttachDirect : 0;
     std::vector<SharedFd> fds;
     if (!place.arena->party(side).knows) {
         place.arena->set_knows(client.id());
@@ -428,7 +469,13 @@ void Monitor::tell(Client& client, const Client& peer, const ArenaPool::Place& p
         fds = peer.bells();
         fds.insert(fds.begin(), place.arena->fd());
     }
-    client.send(msg, std::move(fds));
+    return {msg, std::move(fds)};
+}
+
+void Monitor::tell(Client& client, const Client& peer, const ArenaPool::Place& place,
+                   const Registration& end, unsigned side) {
+    Telling what = telling(client, peer, place, end, side);
+    client.send(what.msg, std::move(what.fds));
 }
 
 void Monitor::decline(ClientId id, std::uint64_t conn, xway_why why) {
@@ -463,6 +510,7 @@ void Monitor::tick() {
     for (const Pairing::Declined& declined : pairing_.expire(now, kExpireAtOnce))
         decline(declined.client, declined.conn, declined.why);
     announce(arenas_.tidy(now));
+    direct_.expire(now);
     lookup_->forget(now - kNamespaceRest);
     if (const auto id = inspector_.find_stuck(now)) {
         ++counters_.stuck;

@@ -14,6 +14,7 @@
 #include "client.h"
 #include "control.h"
 #include "counters.h"
+#include "direct.h"
 #include "inspector.h"
 #include "local_policy.h"
 #include "loop.h"
@@ -28,6 +29,8 @@ struct MonitorOptions {
     bool policy_may_miss = false; // without the file all is allowed that is by default
     Pairing::Limits pairing = {};
     ArenaPool::Limits arenas = {};
+    Direct::Limits stocks = {};
+    bool direct = false; // what is allowed may be direct between processes of one user
     std::size_t clients_per_uid = 1024;
     std::chrono::seconds idle_exit{0}; // without a client; 0: never
     bool trusts_own_user = true;       // to pass sockets that do not hold up whoever uses them
@@ -71,16 +74,38 @@ private:
     void register_end(Client& client, Packet& packet);
     void cancel(Client& client, const Packet& packet);
     void release(Client& client, const Packet& packet);
+    void listen_at_port(Client& client, Packet& packet);
+    void unlisten(Client& client, const Packet& packet);
+    void supply(Client& client, Packet& packet);
+    void more(Client& client, const Packet& packet);
 
     // What becomes of it.
-    void on_report(const Inspector::Report& report);
+    void on_report(Inspector::Report& report);
+    void on_end(Client& client, const Inspector::Report& report);
+    void on_listener(Client& client, const Inspector::Report& report);
+    void on_supply(Client& client, Inspector::Report& report);
     void pair(Client& client, const Registration& end);
     bool lives(const Registration& end, const Client& owner, const Client& other);
-    bool allows(Client& a, const Registration& a_end, Client& b, const Registration& b_end);
+    // direct: both processes are in direct mode, and may be.
+    LocalVerdict decide(Client& a, const Registration& a_end, Client& b, const Registration& b_end);
+    bool allows(Client& a, const Registration& a_end, Client& b, const Registration& b_end) {
+        return decide(a, a_end, b, b_end) != LocalVerdict::deny;
+    }
     xway_why attach(Client& a, const Registration& a_end, Client& b,
                     const Registration& b_end); // NONE: done
+    struct Telling {
+        WireMsg msg;
+        std::vector<SharedFd> fds;
+    };
+    static Telling telling(const Client& client, const Client& peer, const ArenaPool::Place& place,
+                           const Registration& end, unsigned side);
     void tell(Client& client, const Client& peer, const ArenaPool::Place& place,
               const Registration& end, unsigned side);
+    void let_go(const ArenaPool::Ended& ended);
+    void begin_stock(Client& dialer, const Registration& end);
+    void stock(const Direct::Ask& ask);
+    std::optional<Direct::Name> listener_of(const Flow& flow, const Client& dialer);
+    xway_why grant(Client& client, Inspector::Report& report); // NONE: done
     void decline(ClientId client, std::uint64_t conn, xway_why why);
     void announce(const std::vector<ArenaPool::Drop>& drops);
     void tick();
@@ -101,6 +126,7 @@ private:
     std::string policy_source_; // the file, if there is one
     Pairing pairing_;
     ArenaPool arenas_;
+    Direct direct_;
     MonitorCounters counters_;
     ClientId last_client_ = 0;
     std::map<ClientId, std::unique_ptr<Client>> clients_;

@@ -80,6 +80,16 @@ Pairing::Place Pairing::find_peer(const Registration& end, const Checks& checks,
     return waiting_.end();
 }
 
+bool Pairing::take(const Registration& a, const Registration& b) {
+    for (const Registration* end : {&a, &b}) {
+        if (taken_.contains(end->cookie) || by_cookie_.contains(end->cookie))
+            return false;
+    }
+    taken_[a.cookie] = a.client;
+    taken_[b.cookie] = b.client;
+    return true;
+}
+
 bool Pairing::cancel(ClientId client, std::uint64_t conn) {
     const auto found = by_name_.find({client, conn});
     if (found == by_name_.end())

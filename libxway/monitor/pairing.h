@@ -29,6 +29,8 @@ struct Registration {
     std::uint64_t cookie = 0; // the kernel's name for the socket
     std::uint64_t inode = 0;
     Flow flow;
+    bool direct = false;     // the connection is in direct mode
+    ClientId granted_by = 0; // the process that has made the connection for this one
 };
 
 // Registrations that wait for their other end, and the sockets that have found it.
@@ -64,6 +66,9 @@ public:
     explicit Pairing(const Limits& limits) : limits_(limits) {}
 
     Outcome add(const Registration& end, Clock::time_point now, const Checks& checks);
+
+    // Both ends of a connection, at once. False: one of them has been registered.
+    bool take(const Registration& a, const Registration& b);
 
     // False: it does not wait (any more).
     bool cancel(ClientId client, std::uint64_t conn);

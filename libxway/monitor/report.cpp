@@ -108,7 +108,7 @@ void print_socket(Out& out, SocketLookup& lookup, const Arena& arena, std::uint3
           mine.rx_ring, mine.rx_tcp);
     print(out, " tx_switches={} rx_switches={} age_ms={} inode={} uid={}", mine.tx_epoch,
           mine.rx_epoch, age_ms(use.since), end.inode, arena.party(side).uid);
-    print(out, " pid={} arena={} slot={}\n", own, arena.id(), slot);
+    print(out, " pid={} arena={} slot={} direct={:d}\n", own, arena.id(), slot, end.direct);
 }
 
 pid_t pid_of(const MonitorState& state, ClientId id) {
@@ -144,6 +144,7 @@ void print_stat(Out& out, const MonitorState& state) {
         if (counters.declined[why] != 0)
             print(out, "declined_{} {}\n", kWhyNames[why], counters.declined[why]);
     }
+    print(out, "stocked {}\ngranted {}\n", counters.stocked, counters.granted);
     print(out, "violations {}\nstuck {}\narenas {}\nslots {}\narena_bytes {}\n",
           counters.violations, counters.stuck, state.arenas.all().size(), slots,
           state.arenas.all().size() * kArenaBytes);

@@ -53,13 +53,16 @@ SocketLookup::Answer SocketLookup::ask(const Flow& flow, std::uint64_t cookie) {
     return found.answer;
 }
 
-bool SocketLookup::has_listener(const Flow& flow) {
+SocketLookup::Listening SocketLookup::ask_listener(const Flow& flow) {
     Flow to_nobody = flow;
     to_nobody.remote = {};
     if (flow.local.address.is_v4())
         to_nobody.remote.address = Address::from_v4("\0\0\0");
     constexpr std::uint64_t kAny = UINT64_MAX; // INET_DIAG_NOCOOKIE, twice
-    return ask_namespace(to_nobody, kAny).state == kListen;
+    const Found found = ask_namespace(to_nobody, kAny);
+    if (found.answer == Answer::open && found.state != kListen)
+        return {Answer::closed, 0};
+    return {found.answer, found.cookie};
 }
 
 SocketLookup::Found SocketLookup::ask_namespace(const Flow& flow, std::uint64_t cookie) {
@@ -110,13 +113,14 @@ SocketLookup::Found SocketLookup::ask_kernel(int netlink, const Flow& flow, std:
         const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(&answer.header));
         // ESTALE: the flow is that of another socket.
         const bool closed = error->error == -ENOENT || error->error == -ESTALE;
-        return {closed ? Answer::closed : Answer::unknown, 0};
+        return {closed ? Answer::closed : Answer::unknown};
     }
     if (answer.header.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
         answer.header.nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg)))
         return {};
     const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(&answer.header));
-    return {Answer::open, found->idiag_state};
+    const std::uint64_t low = found->id.idiag_cookie[0], high = found->id.idiag_cookie[1];
+    return {Answer::open, found->idiag_state, high << 32 | low};
 }
 
 void SocketLookup::learn(int socket, std::uint64_t netns) {

@@ -32,8 +32,13 @@ public:
     // Is this socket established, and does it have this flow? Never blocks.
     Answer ask(const Flow& flow, std::uint64_t cookie);
 
-    // Does somebody listen where this flow ends with us? Never blocks.
-    bool has_listener(const Flow& flow);
+    // Who listens where this flow ends with us? Never blocks.
+    struct Listening {
+        Answer answer = Answer::unknown; // open: somebody
+        std::uint64_t cookie = 0;
+    };
+    Listening ask_listener(const Flow& flow);
+    bool has_listener(const Flow& flow) { return ask_listener(flow).answer == Answer::open; }
 
     // So that ask() can answer for the network namespace of this socket, too. Takes privileges.
     void learn(int socket, std::uint64_t netns);
@@ -47,10 +52,11 @@ private:
         Clock::time_point used{};
     };
 
-    // The state of the socket that receives what belongs to this flow, 0: none, or nothing known.
+    // The socket that receives what belongs to this flow; its state is 0: none, or nothing known.
     struct Found {
         Answer answer = Answer::unknown;
         std::uint8_t state = 0;
+        std::uint64_t cookie = 0;
     };
     static Found ask_kernel(int netlink, const Flow& flow, std::uint64_t cookie);
     Found ask_namespace(const Flow& flow, std::uint64_t cookie);

@@ -27,7 +27,7 @@ namespace xway {
 
 namespace {
 
-constexpr std::uint8_t kEstablished = 1; // TCP_ESTABLISHED of <netinet/tcp.h>
+constexpr std::uint8_t kEstablished = 1, kClose = 7, kListen = 10; // as in <netinet/tcp.h>
 
 template <typename Value>
 std::optional<Value> option(int fd, int level, int name) {
@@ -51,9 +51,8 @@ std::optional<Endpoint> name_of(const sockaddr_storage& address) {
     return Endpoint{Address::from_v6(&in6.sin6_addr), ntohs(in6.sin6_port)};
 }
 
-} // namespace
-
-std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
+// Its state.
+std::variant<std::uint8_t, xway_why, NotASocket> look_at_tcp(int fd) {
     const auto type = option<int>(fd, SOL_SOCKET, SO_TYPE);
     if (!type)
         return NotASocket();
@@ -62,7 +61,21 @@ std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
         option<int>(fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP)
         return XWAY_WHY_PEER_REFUSED;
     const auto info = option<tcp_info>(fd, IPPROTO_TCP, TCP_INFO);
-    if (!info || info->tcpi_state != kEstablished)
+    if (!info)
+        return XWAY_WHY_PEER_CLOSED;
+    return info->tcpi_state;
+}
+
+} // namespace
+
+std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
+    const auto tcp = look_at_tcp(fd);
+    if (const auto* why = std::get_if<xway_why>(&tcp))
+        return *why;
+    const auto* state = std::get_if<std::uint8_t>(&tcp);
+    if (!state)
+        return NotASocket();
+    if (*state != kEstablished)
         return XWAY_WHY_PEER_CLOSED;
 
     TcpEnd end;
@@ -86,6 +99,34 @@ std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
     end.flow.remote = *there;
     end.flow.device = option<std::uint32_t>(fd, SOL_SOCKET, SO_BINDTOIFINDEX).value_or(0);
     return end;
+}
+
+std::variant<TcpListener, xway_why, NotASocket> look_at_listener(int fd) {
+    const auto tcp = look_at_tcp(fd);
+    if (const auto* why = std::get_if<xway_why>(&tcp))
+        return *why;
+    const auto* state = std::get_if<std::uint8_t>(&tcp);
+    if (!state)
+        return NotASocket();
+    if (*state != kListen)
+        return *state == kClose ? XWAY_WHY_PEER_CLOSED : XWAY_WHY_PEER_REFUSED;
+    TcpListener listener;
+    const auto cookie = option<std::uint64_t>(fd, SOL_SOCKET, SO_COOKIE);
+    listener.netns = netns_of(fd);
+    sockaddr_storage local{};
+    socklen_t size = sizeof(local);
+    if (!cookie || listener.netns == 0 ||
+        getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) < 0)
+        return XWAY_WHY_PEER_CLOSED;
+    const auto here = name_of(local);
+    if (!here)
+        return XWAY_WHY_PEER_REFUSED;
+    listener.cookie = *cookie;
+    listener.local = *here;
+    listener.takes_v4 =
+        local.ss_family == AF_INET6 && option<int>(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
+    listener.device = option<std::uint32_t>(fd, SOL_SOCKET, SO_BINDTOIFINDEX).value_or(0);
+    return listener;
 }
 
 bool is_bell(int fd) {

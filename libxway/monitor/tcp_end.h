@@ -18,11 +18,23 @@ struct TcpEnd {
     Flow flow;
 };
 
+// A TCP socket that listens.
+struct TcpListener {
+    std::uint64_t cookie = 0;
+    Endpoint local;        // its address may be that of any
+    bool takes_v4 = false; // an IPv6 one for any address, and not for IPv6 only
+    std::uint32_t device = 0;
+    std::uint64_t netns = 0;
+};
+
 struct NotASocket {};
 
 // An established TCP connection, or why it cannot have a ring. May block: whoever else holds the
 // socket may have it locked.
 std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd);
+
+// A listener, or why it is none: PEER_CLOSED if it has just stopped listening. May block likewise.
+std::variant<TcpListener, xway_why, NotASocket> look_at_listener(int fd);
 
 // Whether the descriptor is an eventfd that never makes its writer wait. Never blocks.
 bool is_bell(int fd);

@@ -63,6 +63,8 @@ int main(int argc, char** argv) {
     app.add_option("--patience", patience, "seconds that a connection's other end is waited for")
         ->capture_default_str();
     app.add_option("--idle-exit", idle_exit, "end after so many seconds without a client");
+    app.add_flag("--direct", options.direct,
+                 "let allowed connections within one user be direct: netfilter does not see them");
     app.add_option("--ready-fd", ready_fd, "write a byte here once it listens");
     try {
         app.parse(argc, argv);

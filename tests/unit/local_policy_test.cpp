@@ -79,6 +79,23 @@ TEST(LocalPolicyTest, ports) {
     EXPECT_FALSE(allows(range, between(1, 1, 40000, 9000)));
 }
 
+TEST(LocalPolicyTest, direct_is_allowed_and_more) {
+    const LocalPolicy rules = policy("direct user=5 port=80\ndeny user=5\nallow\n");
+    EXPECT_EQ(rules.decide(between(5, 6)), LocalVerdict::direct);
+    EXPECT_TRUE(allows(rules, between(5, 6)));
+    EXPECT_EQ(rules.decide(between(6, 6)), LocalVerdict::allow);
+    EXPECT_EQ(rules.decide(between(5, 6, 40000, 81)), LocalVerdict::deny);
+    LocalConnection connection = between(5, 6);
+    connection.same_netns = false;
+    EXPECT_EQ(rules.decide(connection), LocalVerdict::deny);
+    EXPECT_EQ(policy("direct netns=any\n").decide(connection), LocalVerdict::direct);
+    EXPECT_TRUE(policy("direct user=5\n").may_allow(5));
+    EXPECT_EQ(LocalPolicy().decide(between(5, 5)), LocalVerdict::allow);
+    connection.a.cgroup.reset();
+    connection.b.cgroup.reset();
+    EXPECT_FALSE(allows(policy("direct cgroup=*\n"), connection));
+}
+
 TEST(LocalPolicyTest, cgroups) {
     EXPECT_TRUE(allows(policy("allow cgroup=/b.slice/*\n"), between(1, 1)));
     EXPECT_TRUE(allows(policy("allow cgroup=/a*\n"), between(1, 1)));
@@ -159,14 +176,15 @@ TEST(LocalPolicyTest, the_example_is_right) {
     std::istringstream lines(text.str());
     unsigned examples = 0;
     for (std::string line; std::getline(lines, line);) {
-        if (!line.starts_with("#   allow ") && !line.starts_with("#   deny "))
+        if (!line.starts_with("#   allow ") && !line.starts_with("#   deny ") &&
+            !line.starts_with("#   direct "))
             continue;
         ++examples;
         const auto parsed = LocalPolicy::parse(line.substr(1), "example",
                                                [](const std::string&) { return uid_t{1}; });
         EXPECT_TRUE(parsed) << parsed.error().text();
     }
-    EXPECT_EQ(examples, 4u);
+    EXPECT_EQ(examples, 5u);
 }
 
 } // namespace

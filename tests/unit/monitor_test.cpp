@@ -546,6 +546,21 @@ TEST_F(MonitorTest, an_arena_without_connections_goes_with_its_process) {
     EXPECT_EQ(drop->msg.arena, pair.a.arena);
 }
 
+TEST_F(MonitorTest, a_release_may_be_under_way_when_its_arena_is_dropped) {
+    start();
+    WireClient a = client(), b = client(), c = client();
+    const Attached pair = attach(a, b);
+    a.release(pair.a);
+    b.hang_up();
+    const auto drop = a.receive();
+    ASSERT_TRUE(drop);
+    EXPECT_EQ(drop->msg.type, WireType::kDrop);
+    a.release(pair.a);
+    EXPECT_TRUE(a.is_served());
+    c.release(pair.a);
+    EXPECT_TRUE(c.is_closed()) << "it never knew that arena";
+}
+
 TEST_F(MonitorTest, unused_memory_is_given_back) {
     options_.arenas.window_rest = std::chrono::milliseconds(1);
     options_.arenas.arena_rest = std::chrono::seconds(3);

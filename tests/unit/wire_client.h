@@ -52,12 +52,13 @@ public:
         return client;
     }
 
-    void hello(unsigned bells_wanted) {
+    void hello(unsigned bells_wanted, std::uint32_t flags = 0) {
         for (unsigned i = 0; i < bells_wanted; ++i)
             bells.push_back(share(make_bell()));
         WireMsg msg{};
         msg.type = WireType::kHello;
         msg.arg = kWireVersion;
+        msg.flags = flags;
         send(msg, bells);
     }
 

@@ -35,7 +35,7 @@ protected:
         library = write("lib.so", "");
         socket = directory + "/xwayd.sock";
         for (const char* variable : {"LD_PRELOAD", "XWAY_SOCKET", "XWAY_AFTER", "XWAY_SPIN_US",
-                                     "XWAY_FLIP_MS", "XWAY_ENABLE"})
+                                     "XWAY_FLIP_MS", "XWAY_ENABLE", "XWAY_DIRECT"})
             unsetenv(variable);
     }
     void TearDown() override { std::filesystem::remove_all(directory); }
@@ -102,17 +102,18 @@ TEST_F(XwayRunTest, the_program_gets_the_library_and_the_options) {
     setenv("LD_PRELOAD", "libm.so.6", 1);
     const Ended ended = run({"--after", "3", "--spin", "7", "--flip", "9", "--", "/bin/sh", "-c",
                              "echo $LD_PRELOAD $XWAY_SOCKET $XWAY_AFTER $XWAY_SPIN_US "
-                             "$XWAY_FLIP_MS .$XWAY_ENABLE."});
+                             "$XWAY_FLIP_MS .$XWAY_ENABLE.$XWAY_DIRECT."});
     unsetenv("LD_PRELOAD");
     EXPECT_EQ(ended.status, 0);
-    EXPECT_EQ(ended.out, library + ":libm.so.6 " + socket + " 3 7 9 ..\n");
+    EXPECT_EQ(ended.out, library + ":libm.so.6 " + socket + " 3 7 9 ...\n");
     EXPECT_EQ(without_loader(ended.err), "");
 }
 
 TEST_F(XwayRunTest, off_needs_no_xwayd) {
-    const Ended ended = run({"--off", "sh", "-c", "echo $XWAY_ENABLE; exit 42"});
+    const Ended ended =
+        run({"--off", "--direct", "sh", "-c", "echo $XWAY_ENABLE $XWAY_DIRECT; exit 42"});
     EXPECT_EQ(ended.status, 42);
-    EXPECT_EQ(ended.out, "0\n");
+    EXPECT_EQ(ended.out, "0 1\n");
     EXPECT_EQ(without_loader(ended.err), "");
 }
 

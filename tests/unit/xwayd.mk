@@ -6,9 +6,9 @@ LIBXWAY_INCLUDE := -I$(TOP)/libxway -I$(TOP)/libxway/monitor -I$(TOP)/xenstore-t
 
 UNIT_TESTS += monitor_test
 UNIT_TSAN_TESTS += monitor_test
-monitor_test_SRCS := monitor_test.cpp monitor_hostile_test.cpp $(TOOLS)/address.cpp $(TOOLS)/front_proc.cpp \
+monitor_test_SRCS := monitor_test.cpp monitor_hostile_test.cpp monitor_direct_test.cpp $(TOOLS)/address.cpp $(TOOLS)/front_proc.cpp \
 	$(LIBXWAY)/socket_file.cpp $(patsubst %,$(LIBXWAY)/monitor/%.cpp,arena_pool caller client control \
-	inspector local_policy monitor pairing report shared_memory socket_lookup tcp_end wire_io)
+	direct inspector local_policy monitor monitor_direct pairing report shared_memory socket_lookup tcp_end wire_io)
 monitor_test_CPPFLAGS := $(LIBXWAY_INCLUDE)
 monitor_test_LIBS := -levent_core -lfmt
 
