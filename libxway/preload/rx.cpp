@@ -232,8 +232,9 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags, bool more) {
         switch (step.op) {
         case XWAY_RX_RING: return take_ring(ep, to, step.len, flags);
         case XWAY_RX_TCP:
-            if (more && !switched)
-                return -EAGAIN; // TCP has given what it would: it stops at urgent bytes
+            // A read stops at urgent bytes, as TCP's own does, whatever rail brought those before.
+            if (more && (!switched || real.sockatmark(fd) == 1))
+                return -EAGAIN;
             return take_tcp(ep, fd, to, step.len, flags);
         case XWAY_RX_SWITCHED:
             followed(ep);
@@ -439,8 +440,8 @@ Unread count_unread(Endpoint* ep, int fd) {
             xway_rx_took(&ahead, step.len);
         } else if (step.op == XWAY_RX_TCP) {
             // Behind the last switch all that TCP has is ours.
-            const std::uint32_t unread = tcp_unread(fd);
-            const std::uint32_t here = std::min(step.len, unread > skip ? unread - skip : 0);
+            const std::uint32_t held = tcp_unread(fd);
+            const std::uint32_t here = std::min(step.len, held > skip ? held - skip : 0);
             if (here == 0)
                 break;
             unread.all += here;
