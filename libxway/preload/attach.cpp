@@ -157,8 +157,11 @@ void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word) {
     const std::uint32_t who = word->exchange(0);
     if (who & kWaitFutex)
         futex_wake(word, INT_MAX);
-    if (!(who & kWaitBell))
-        return;
+    if (who & kWaitBell)
+        ring_peer(ep);
+}
+
+void ring_peer(Endpoint* ep) {
     const std::uint32_t number = __atomic_load_n(&ep->theirs->bell, __ATOMIC_RELAXED) % kArenaBells;
     Bell* bell = &ep->arena->view.header()->side[ep->side ^ 1].bell[number];
     bell->news.fetch_or(1ull << ep->slot); // a full fence: pairs with whoever goes to sleep on it

@@ -177,9 +177,8 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
 // Tells the end that listens.
 void knock(Endpoint* ep) {
     ArenaSide& peer = ep->arena->view.header()->side[ep->side ^ 1];
-    peer.opened.fetch_or(1ull << ep->slot); // a full fence: pairs with whoever goes to sleep
-    if (ep->theirs->rx_wait.load(std::memory_order_relaxed) != 0)
-        wake_peer(ep, &ep->theirs->rx_wait);
+    peer.opened.fetch_or(1ull << ep->slot);
+    ring_peer(ep);
 }
 
 // One that both sides have closed, or nullptr. With the lock.
@@ -302,6 +301,10 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
     return true;
 }
 
+bool direct_has_stock() {
+    return stocks[0].used;
+}
+
 bool direct_park(Endpoint* ep, int fd) {
     if (!ep->direct || ep->state.load() != State::kRing || ep->forked || ep->touched ||
         ep->owner != process.token || ep->tx_stays.load() != 0 || ep->wr_shut || ep->rd_shut ||
@@ -318,9 +321,7 @@ bool direct_park(Endpoint* ep, int fd) {
 void direct_parked(Endpoint* ep) {
     const std::uint32_t closed = life_of(ep->opened, kLifeClosed);
     if (!ep->dialled) {
-        // Asked for before the word that lets the peer open it: the first to do so rings.
-        ep->mine->bell = listener_bell(ep->listener);
-        bell_arm_rx(ep);
+        ep->mine->bell = listener_bell(ep->listener); // before the word that lets the peer open it
         ep->state = State::kParked;
         ep->mine->life.store(closed);
         return;

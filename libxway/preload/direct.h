@@ -35,6 +35,8 @@ namespace xway {
 // parked.
 enum Restored : std::uint32_t { kNoDelay = 1, kKeepAlive = 2 };
 
+// Has this process ever been given a connection to park?
+bool direct_has_stock();
 // Opens a parked connection under number `fd`. False: the kernel is to do it.
 bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t length);
 

@@ -212,6 +212,8 @@ void endpoint_take_up(Endpoint* ep, ArenaMap* map);
 
 // Wakes whoever sleeps on the peer's side for what `word` of it says (rx_wait or tx_wait).
 void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word);
+// Rings the peer's doorbell for `ep`, whoever has asked for it.
+void ring_peer(Endpoint* ep);
 // Wakes this side's own sleepers: a descriptor was shut down, or moved to TCP.
 void wake_own(Endpoint* ep);
 

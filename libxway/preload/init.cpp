@@ -67,7 +67,9 @@ void text(const char* name, char (&to)[size]) {
 
 void config_read() {
     config.enabled = number("XWAY_ENABLE", 1) != 0;
-    config.after = static_cast<std::uint32_t>(number("XWAY_AFTER", 8));
+    config.direct = number("XWAY_DIRECT", 0) != 0;
+    // What is registered first tells xwayd which stock is wanted: in direct mode at once.
+    config.after = static_cast<std::uint32_t>(number("XWAY_AFTER", config.direct ? 0 : 8));
     config.flip_ms = static_cast<std::uint32_t>(number("XWAY_FLIP_MS", 0));
     config.spin_ns = number("XWAY_SPIN_US", 20) * 1000;
     config.direct = number("XWAY_DIRECT", 0) != 0;

@@ -144,10 +144,12 @@ XWAY_EXPORT int socket(int domain, int type, int protocol) {
     const int fd = real.socket(domain, type, protocol);
     if (fd < 0)
         return fd;
-    if (tcp && config.direct)
+    if (tcp && config.direct && direct_has_stock())
         table_set(fd, spare_adopt(fd, domain, type));
     else
-        table_set(fd, tcp ? Entry::socket(type & SOCK_NONBLOCK ? Entry::kNonblock : 0) : Entry());
+        table_set(fd, tcp ? Entry::socket((type & SOCK_NONBLOCK ? Entry::kNonblock : 0) |
+                                          (type & SOCK_CLOEXEC ? Entry::kCloexec : 0))
+                          : Entry());
     return fd;
 }
 
