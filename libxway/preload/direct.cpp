@@ -171,6 +171,7 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
     ep->mine->tx_wait.store(0, std::memory_order_relaxed);
     table_set(fd, Entry::of(ep));
     ep->state.store(State::kRing, std::memory_order_release);
+    tx_choose(ep); // a receiver waits better on the ring, and it is never too early
     ep->mine->life.store(life_of(ep->opened, 0));
 }
 

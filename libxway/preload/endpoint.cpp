@@ -275,7 +275,7 @@ void endpoint_to_tcp(Endpoint* ep, xway_why why) {
     direct_to_tcp(ep);
     std::uint32_t none = 0;
     ep->tx_stays.compare_exchange_strong(none, static_cast<std::uint32_t>(why));
-    tx_leave(ep);
+    tx_choose(ep);
     ep->mine->flags.fetch_or(kSlotTcpOnly | kSlotLeft);
     {
         const Guard guard(ep->rx_lock);

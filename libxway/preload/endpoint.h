@@ -191,8 +191,8 @@ bool rx_peek(Endpoint* ep, int fd);
 bool tx_news(Endpoint* ep);
 // A send rides the ring, so the kernel's idea of writable is not the socket's.
 bool tx_on_ring(const Endpoint* ep);
-// Takes note of a reason to send by TCP now, not with the next byte.
-void tx_leave(Endpoint* ep);
+// Changes the rail, if that is due, now and not with the next byte.
+void tx_choose(Endpoint* ep);
 // Bytes sent into the ring that the peer has not taken.
 std::uint32_t tx_pending(Endpoint* ep);
 

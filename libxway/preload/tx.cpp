@@ -310,7 +310,7 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
     return static_cast<ssize_t>(sent);
 }
 
-void tx_leave(Endpoint* ep) {
+void tx_choose(Endpoint* ep) {
     const Guard guard(ep->tx_lock, !ep->forked);
     on_ring(ep);
 }

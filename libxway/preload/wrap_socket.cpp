@@ -229,7 +229,7 @@ XWAY_EXPORT int shutdown(int fd, int how) {
     ep->touched = true;
     if (how == SHUT_WR || how == SHUT_RDWR) {
         ep->wr_shut = true;
-        tx_leave(ep);
+        tx_choose(ep);
     }
     // Before the kernel says it: an end that comes without this is that of a killed process.
     ep->mine->flags.fetch_or(kSlotLook);
