@@ -79,9 +79,9 @@ struct alignas(kCacheLine) SlotSide {
     std::atomic<std::uint32_t> flags;   // SlotFlags
     std::uint32_t bell;                 // which doorbell of the owner kWaitBell means
     std::atomic<std::uint32_t> life;    // see above; after all that the owner has sent
-    std::uint32_t pad2;
-    std::atomic<std::uint64_t> end;  // bytes sent on both rails when it was closed
-    std::atomic<std::uint64_t> took; // bytes taken from both rails when it was closed
+    std::atomic<std::uint32_t> ticket;  // `arrivals` when it was opened: accepted in that order
+    std::atomic<std::uint64_t> end;     // bytes sent on both rails when it was closed
+    std::atomic<std::uint64_t> took;    // bytes taken from both rails when it was closed
     std::uint32_t pad3[6];
 
     // For whoever watches (xwayd); the peer has no use for it. Bytes since the connection began.
@@ -106,7 +106,8 @@ struct alignas(2 * kCacheLine) ArenaSide {
     Bell bell[kArenaBells];
     // A bit a slot: the peer has opened the connection again. Set by the peer, taken by the owner.
     alignas(kCacheLine) std::atomic<std::uint64_t> opened;
-    std::atomic<std::uint32_t> gone; // written by xwayd: the process has ended
+    std::atomic<std::uint32_t> arrivals; // counted by the peer; see SlotSide::ticket
+    std::atomic<std::uint32_t> gone;     // written by xwayd: the process has ended
 };
 
 struct ArenaHeader {

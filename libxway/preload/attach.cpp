@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 
 #include "config.h"
+#include "direct.h"
 #include "endpoint.h"
 #include "epoll.h"
 #include "process.h"
@@ -137,6 +138,8 @@ bool endpoint_attach(Endpoint* ep, int fd) {
     ep->rcv_lowat = static_cast<std::uint32_t>(option(fd, SOL_SOCKET, SO_RCVLOWAT));
     ep->inq = option(fd, IPPROTO_TCP, TCP_INQ) != 0;
     endpoint_use_slot(ep);
+    if (ep->by_kernel != 0)
+        direct_heard(ep);
     mine->bell = epoll_attached(ep, fd);
     mine->flags.fetch_or(kSlotReady); // after all that the peer may now count on
     return true;

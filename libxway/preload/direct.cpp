@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 
 #include <algorithm>
@@ -23,8 +24,9 @@ namespace xway {
 
 namespace {
 
-constexpr std::uint32_t kStocks = 32;  // addresses that are dialled
-constexpr int kTries = 8;              // parked connections looked at for one that is free
+constexpr std::uint32_t kStocks = 32; // addresses that are dialled
+constexpr int kTries = 8;             // parked connections looked at for one that is free
+constexpr std::int64_t kAcceptedNs = 1'000'000'000; // then a connection is taken for accepted
 constexpr std::uint64_t kEarly = 1024; // calls of connect() between two requests for more
 
 // The parked connections to one address, the one that was parked first in front.
@@ -35,10 +37,14 @@ struct Stock {
     Endpoint* first;
     Endpoint* last;
     std::uint32_t parked;
-    std::uint64_t dry;   // calls of connect() that found none
-    std::uint64_t asked; // `dry` when more were asked for; 0: not yet
+    std::uint64_t dry;         // calls of connect() that found none
+    std::uint64_t asked;       // `dry` when more were asked for; 0: not yet
+    std::uint32_t by_kernel;   // connections that the kernel has opened, counted
+    std::uint32_t accepted;    // the last of them known to have been accepted
+    std::int64_t by_kernel_at; // when the last was opened, coarse
 };
 Stock stocks[kStocks];
+std::atomic<bool> any_granted;
 Lock lock; // over `stocks`; taken inside the registrar's
 
 bool name_of(const sockaddr* address, socklen_t length, std::uint8_t name[16],
@@ -178,8 +184,20 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
 // Tells the end that listens.
 void knock(Endpoint* ep) {
     ArenaSide& peer = ep->arena->view.header()->side[ep->side ^ 1];
+    ep->mine->ticket = peer.arrivals.fetch_add(1);
     peer.opened.fetch_or(1ull << ep->slot);
     ring_peer(ep);
+}
+
+// Would a connection that is opened now be accepted before one that the kernel has opened?
+bool may_overtake(const Stock& stock) {
+    return stock.accepted != stock.by_kernel && coarse_ns() - stock.by_kernel_at < kAcceptedNs;
+}
+
+// The kernel knows of its end before xwayd does, if the peer has been killed.
+bool is_broken(const Endpoint* ep) {
+    pollfd kernel{ep->hidden, POLLIN | POLLRDHUP, 0};
+    return real.poll(&kernel, 1, 0) != 0;
 }
 
 // One that both sides have closed, or nullptr. With the lock.
@@ -192,7 +210,7 @@ Endpoint* take_free(Stock& stock, Endpoint** dead) {
         } else if (ep->theirs->life.load(std::memory_order_acquire) !=
                    life_of(ep->opened, kLifeClosed)) {
             push(stock, ep);
-        } else if (!is_clean(ep)) {
+        } else if (!is_clean(ep) || is_broken(ep)) {
             ep->next = *dead;
             *dead = ep;
         } else {
@@ -279,7 +297,7 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
     {
         const Guard guard(lock);
         Stock* stock = find_stock(name, port, false);
-        if (!stock)
+        if (!stock || may_overtake(*stock))
             return false;
         ep = take_free(*stock, &dead);
         if (!ep)
@@ -303,7 +321,7 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
 }
 
 bool direct_has_stock() {
-    return stocks[0].used;
+    return any_granted.load(std::memory_order_relaxed);
 }
 
 bool direct_park(Endpoint* ep, int fd) {
@@ -368,6 +386,7 @@ void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
         return;
     }
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
+    any_granted = true;
     settle(ep);
 }
 
@@ -382,48 +401,86 @@ void direct_on_decline(Endpoint* ep) {
     ep->state = State::kFree;
 }
 
-// The end that `listener` is to yield next, as from accept(); nullptr: none.
-Endpoint* direct_take(const Listener* listener) {
+namespace {
+
+// Calls `found(map, side, slot, ep)` for each connection that a peer has opened and `listener` is
+// to yield, until it returns true.
+template <typename Found>
+void find_opened(const Listener* listener, Found found) {
     const Guard guard(process.lock);
     for (std::uint32_t i = 0; i < process.arenas; i++) {
         ArenaMap* map = process.arena[i];
         for (std::uint32_t side = 0; side < 2; side++) {
             if (!(map->sides & (1u << side)))
                 continue;
-            auto& opened = map->view.header()->side[side].opened;
-            for (std::uint64_t bits = opened.load(); bits != 0; bits &= bits - 1) {
-                const int slot = __builtin_ctzll(bits);
-                Endpoint* ep = map->endpoint[side][slot];
-                if (ep && (ep->listener != listener || ep->dialled))
-                    continue;
-                opened.fetch_and(~(1ull << slot));
-                State parked = State::kParked;
-                if (ep && ep->theirs->life.load() >> 1 == ep->opened + 1 &&
-                    ep->state.compare_exchange_strong(parked, State::kBusy))
-                    return ep;
-            }
-        }
-    }
-    return nullptr;
-}
-
-// Is there one to take?
-bool direct_waits(const Listener* listener) {
-    const Guard guard(process.lock);
-    for (std::uint32_t i = 0; i < process.arenas; i++) {
-        const ArenaMap* map = process.arena[i];
-        for (std::uint32_t side = 0; side < 2; side++) {
-            if (!(map->sides & (1u << side)))
-                continue;
             for (std::uint64_t bits = map->view.header()->side[side].opened.load(); bits != 0;
                  bits &= bits - 1) {
-                const Endpoint* ep = map->endpoint[side][__builtin_ctzll(bits)];
-                if (ep && ep->listener == listener && !ep->dialled)
-                    return true;
+                Endpoint* ep = map->endpoint[side][__builtin_ctzll(bits)];
+                if (ep && ep->listener == listener && !ep->dialled && found(ep))
+                    return;
             }
         }
     }
-    return false;
+}
+
+} // namespace
+
+Endpoint* direct_take(const Listener* listener) {
+    for (;;) {
+        // The one that knocked first, among those of one peer.
+        Endpoint* first = nullptr;
+        std::uint32_t ticket = 0;
+        find_opened(listener, [&](Endpoint* ep) {
+            const std::uint32_t its = ep->theirs->ticket.load();
+            if (!first ||
+                (ep->arena == first->arena && static_cast<std::int32_t>(its - ticket) < 0)) {
+                first = ep;
+                ticket = its;
+            }
+            return first->arena != ep->arena;
+        });
+        if (!first)
+            return nullptr;
+        first->arena->view.header()->side[first->side].opened.fetch_and(~(1ull << first->slot));
+        State parked = State::kParked;
+        if (first->theirs->life.load() >> 1 == first->opened + 1 &&
+            first->state.compare_exchange_strong(parked, State::kBusy))
+            return first;
+    }
+}
+
+bool direct_waits(const Listener* listener) {
+    bool waits = false;
+    find_opened(listener, [&](Endpoint*) { return waits = true; });
+    return waits;
+}
+
+std::uint32_t direct_count(const Listener* listener) {
+    std::uint32_t count = 0;
+    find_opened(listener, [&](Endpoint*) { return count++, false; });
+    return count;
+}
+
+void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length) {
+    std::uint8_t name[16];
+    std::uint32_t port;
+    if (!config.direct || !name_of(address, length, name, &port))
+        return;
+    const Guard guard(lock);
+    Stock* stock = find_stock(name, port, true);
+    if (!stock)
+        return;
+    ep->stock = static_cast<std::uint32_t>(stock - stocks);
+    ep->by_kernel = ++stock->by_kernel;
+    stock->by_kernel_at = coarse_ns();
+}
+
+void direct_heard(Endpoint* ep) {
+    const Guard guard(lock);
+    Stock& stock = stocks[ep->stock];
+    if (static_cast<std::int32_t>(ep->by_kernel - stock.accepted) > 0)
+        stock.accepted = ep->by_kernel;
+    ep->by_kernel = 0;
 }
 
 void direct_set_bell(const Listener* listener, std::uint32_t bell) {

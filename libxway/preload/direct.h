@@ -37,6 +37,12 @@ enum Restored : std::uint32_t { kNoDelay = 1, kKeepAlive = 2 };
 
 // Has this process ever been given a connection to park?
 bool direct_has_stock();
+// The kernel has opened `ep` to that address. Nobody overtakes it: what is opened later is accepted
+// later, so none is opened here until the other end is known to have been accepted.
+void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length);
+// The peer of `ep` has shown that it was accepted.
+void direct_heard(Endpoint* ep);
+
 // Opens a parked connection under number `fd`. False: the kernel is to do it.
 bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t length);
 
@@ -60,6 +66,7 @@ Endpoint* direct_new_accepted(Listener* listener, int socket);
 // The end that the peer has opened and `listener` is to yield next; nullptr: none.
 Endpoint* direct_take(const Listener* listener);
 bool direct_waits(const Listener* listener);
+std::uint32_t direct_count(const Listener* listener);
 void direct_set_bell(const Listener* listener, std::uint32_t bell);
 // Its descriptor, with accept4()'s `flags`; -1 and errno: it waits on.
 int direct_open_accepted(Endpoint* ep, int flags);

@@ -94,6 +94,7 @@ struct alignas(kCacheLine) Endpoint {
     int hidden;                // descriptor of the library's own that keeps it; -1: none
     Listener* listener;        // whose accept() yields it, if not dialled
     std::uint32_t stock;       // where it is parked, if dialled
+    std::uint32_t by_kernel;   // which connection of its stock, if the kernel opened it; 0: none
     std::uint32_t opened;      // times; written while nobody has it open
     std::uint32_t options;     // enum Restored; those set since it was opened
     std::atomic<bool> touched; // the program has done what cannot be undone: never parked

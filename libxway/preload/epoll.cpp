@@ -304,8 +304,8 @@ void take_news(std::uint32_t bell) {
                     if (m->set->bell != bell)
                         bell_ring_own(m->set->bell);
                 }
-                const Endpoint* ep = map->endpoint[side][slot];
-                if (ep && ep->state.load() == State::kParked && listener_is_open(ep->listener))
+                if (const Endpoint* ep = map->endpoint[side][slot];
+                    ep && ep->state.load() == State::kParked && listener_is_open(ep->listener))
                     list_all(listener_fd(ep->listener), bell);
             }
         }

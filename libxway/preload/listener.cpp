@@ -24,7 +24,7 @@ namespace xway {
 
 // Those that the kernel has yielded while we looked for our own wait in `early`, hidden.
 struct Listener {
-    static constexpr std::uint32_t kEarly = 64;
+    static constexpr std::uint32_t kEarly = 64, kGhosts = 16;
 
     std::atomic<bool> open;
     bool announced; // to the xwayd of `session`
@@ -32,10 +32,15 @@ struct Listener {
     int fd;
     std::uint32_t generation;
     std::atomic<std::uint32_t> bell;
-    std::uint32_t turn; // calls of accept()
-    Lock lock;          // over `early`, and over asking the kernel
+    std::uint32_t in_row;              // direct connections accepted since the kernel was asked
+    std::uint32_t until_kernel;        // direct ones that came before its: then it is its turn
+    std::atomic<std::int64_t> timeout; // SO_RCVTIMEO, ns; kNever: none
+    Lock lock;                         // over `early`, and over asking the kernel
     std::uint32_t waiting;
     int early[kEarly];
+    // Ports of connections to ourselves that we have given up: the kernel may yield them yet.
+    std::uint16_t ghost[kGhosts];
+    std::uint32_t ghosts;
     xway_spin spin;
     // What is to be made; written with the registrar's lock, taken by listener_work().
     std::atomic<std::uint32_t> wanted;
@@ -50,12 +55,18 @@ constexpr std::uint32_t kAtOnce = 4; // connections made in one go
 constexpr std::int64_t kBuryEveryNs = 250'000'000;
 constexpr int kAcceptWithinMs = 20; // of a connection to ourselves
 constexpr std::int64_t kLookAgainNs = 1'000'000'000;
-constexpr std::uint32_t kKernelEvery = 8; // accepts of which one asks the kernel first
+constexpr std::uint32_t kInRow = 64; // accepted before the kernel is asked, whoever waits
 
 Listener listeners[kListeners];
 Lock lock;                         // over which are in use
 std::atomic<std::uint32_t> orders; // listeners with something wanted, at least
 std::atomic<std::int64_t> buried_at;
+
+bool shares_port(int fd) {
+    int on = 0;
+    socklen_t length = sizeof(on);
+    return real.getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &length) != 0 || on != 0;
+}
 
 std::uint64_t name_of(const Listener* listener) {
     return static_cast<std::uint64_t>(listener - listeners) |
@@ -99,52 +110,72 @@ std::uint16_t port_of(const sockaddr_storage& name) {
                                      : reinterpret_cast<const sockaddr_in6&>(name).sin6_port;
 }
 
+// Is it one of our own that we had given up?
+bool is_ghost(Listener* listener, const sockaddr_storage& peer) {
+    for (std::uint32_t i = 0; i < listener->ghosts; i++) {
+        if (listener->ghost[i] == port_of(peer)) {
+            listener->ghost[i] = listener->ghost[--listener->ghosts];
+            return true;
+        }
+    }
+    return false;
+}
+
+bool kernel_has_one(const Listener* listener, int wait_ms) {
+    pollfd ready{listener->fd, POLLIN, 0};
+    return real.poll(&ready, 1, wait_ms) > 0;
+}
+
 // The accepted end of `own`, which is connected to the listener; -1: it does not come. What comes
-// before it is the program's.
+// before it is the program's. With the lock.
 int accept_own(Listener* listener, int own) {
     sockaddr_storage name{};
     socklen_t length = sizeof(name);
     if (getsockname(own, reinterpret_cast<sockaddr*>(&name), &length) != 0)
         return -1;
-    const Guard guard(listener->lock);
-    while (listener->waiting < Listener::kEarly) {
-        pollfd ready{listener->fd, POLLIN, 0};
-        if (real.poll(&ready, 1, kAcceptWithinMs) <= 0)
-            return -1;
+    while (listener->waiting < Listener::kEarly && kernel_has_one(listener, kAcceptWithinMs)) {
         sockaddr_storage peer{};
         socklen_t peer_length = sizeof(peer);
         const int fd = process_hide(real.accept4(listener->fd, reinterpret_cast<sockaddr*>(&peer),
                                                  &peer_length, SOCK_CLOEXEC));
         if (fd < 0)
-            return -1;
+            break;
         if (port_of(peer) == port_of(name) && peer.ss_family == name.ss_family)
             return fd;
         listener->early[listener->waiting++] = fd;
     }
+    listener->ghost[listener->ghosts++] = port_of(name);
     return -1;
 }
 
-bool supply(Listener* listener) {
+// A connection to ourselves; the accepted end, hidden, or -1. Not while others wait, which came
+// before it.
+int connect_own(Listener* listener, int own) {
     sockaddr_storage address;
     const socklen_t length = dialled(listener, &address);
+    const Guard guard(listener->lock);
+    if (length == 0 || listener->ghosts == Listener::kGhosts || kernel_has_one(listener, 0) ||
+        (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) != 0 &&
+         errno != EINPROGRESS))
+        return -1;
+    return accept_own(listener, own);
+}
+
+bool supply(Listener* listener) {
+    const bool four = IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(listener->address));
     const int own =
-        length == 0 ? -1
-                    : real.socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        real.socket(four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (own < 0)
         return false;
     bool done = false;
-    if (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) == 0 ||
-        errno == EINPROGRESS) {
-        const int accepted = accept_own(listener, own);
-        if (accepted >= 0) {
-            real.fcntl(own, F_SETFL, nullptr);
-            Endpoint* ep = direct_new_accepted(listener, accepted);
-            done = ep && registrar_supply(ep, listener->ask, own, accepted);
-            if (ep && !done)
-                direct_on_decline(ep);
-            else if (!ep)
-                process_unhide(accepted);
-        }
+    if (const int accepted = connect_own(listener, own); accepted >= 0) {
+        real.fcntl(own, F_SETFL, nullptr);
+        Endpoint* ep = direct_new_accepted(listener, accepted);
+        done = ep && registrar_supply(ep, listener->ask, own, accepted);
+        if (ep && !done)
+            direct_on_decline(ep);
+        else if (!ep)
+            process_unhide(accepted);
     }
     real.close(own);
     return done;
@@ -167,8 +198,6 @@ int take_early(Listener* listener, int flags) {
 }
 
 void tell_name(sockaddr* address, socklen_t* length, const void* name, socklen_t name_length) {
-    if (!address)
-        return;
     memcpy(address, name, std::min(*length, name_length));
     *length = name_length;
 }
@@ -187,25 +216,33 @@ int accept_direct(Listener* listener, sockaddr* address, socklen_t* length, int 
     return fd;
 }
 
-// What the kernel has, without waiting; -1 with errno 0: nothing.
+// What the kernel has, without waiting; -1 with errno 0: nothing. `address` has room for any.
 int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int flags) {
     const Guard guard(listener->lock);
-    int fd = take_early(listener, flags);
-    if (fd < 0) {
-        pollfd ready{listener->fd, POLLIN, 0};
-        errno = 0;
-        if (real.poll(&ready, 1, 0) <= 0)
-            return -1;
-        fd = real.accept4(listener->fd, address, length, flags);
-        return fd < 0 ? -1 : fd;
-    }
-    if (address)
+    if (const int fd = take_early(listener, flags); fd >= 0) {
         getpeername(fd, address, length);
-    return fd;
+        return fd;
+    }
+    while (kernel_has_one(listener, 0)) {
+        sockaddr_storage peer{};
+        socklen_t peer_length = sizeof(peer);
+        const int fd =
+            real.accept4(listener->fd, reinterpret_cast<sockaddr*>(&peer), &peer_length, flags);
+        if (fd < 0)
+            return -1;
+        if (is_ghost(listener, peer)) {
+            real.close(fd);
+            continue;
+        }
+        tell_name(address, length, &peer, peer_length);
+        return fd;
+    }
+    errno = 0;
+    return -1;
 }
 
 // Until either has one, or a signal. -1 and errno.
-int wait_for_either(Listener* listener) {
+int wait_for_either(Listener* listener, std::int64_t deadline) {
     if (look_longer(&listener->spin, [&] { return direct_waits(listener); }))
         return 0;
     const int set = bell_poll_set();
@@ -214,7 +251,10 @@ int wait_for_either(Listener* listener) {
     int result = 0;
     if (!listener_has_news(listener)) {
         pollfd fds[2] = {{listener->fd, POLLIN, 0}, {set, POLLIN, 0}};
-        const timespec timeout{kLookAgainNs / 1000000000, 0};
+        const std::int64_t now = now_ns();
+        const std::int64_t wait =
+            std::clamp<std::int64_t>(deadline == kNever ? kNever : deadline - now, 0, kLookAgainNs);
+        const timespec timeout{wait / 1000000000, wait % 1000000000};
         result = real.ppoll(fds, 2, &timeout, nullptr);
         if (result > 0 && fds[1].revents)
             bell_heard(set);
@@ -245,7 +285,8 @@ std::uint32_t listener_bell(const Listener* listener) {
 }
 
 Entry listener_open(int fd, Entry entry) {
-    if (!config.direct || !entry.is_socket() || entry.has(Entry::kListener))
+    // With SO_REUSEPORT a connection to ourselves may come out at another listener.
+    if (!config.direct || !entry.is_socket() || entry.has(Entry::kListener) || shares_port(fd))
         return entry;
     const KeepErrno keep;
     Listener* listener = nullptr;
@@ -261,6 +302,10 @@ Entry listener_open(int fd, Entry entry) {
             listener->bell = 0;
             listener->waiting = 0;
             listener->wanted = 0;
+            listener->ghosts = 0;
+            listener->in_row = 0;
+            listener->until_kernel = 0;
+            listener->timeout = kNever;
             listener->open = true;
             break;
         }
@@ -288,22 +333,52 @@ Entry listener_close(Entry entry) {
     return entry.with(Entry::kListener | ~std::uintptr_t{0xffff}, false);
 }
 
+void listener_set_timeout(Listener* listener, std::int64_t timeout) {
+    listener->timeout = timeout;
+}
+
+namespace {
+
+// Direct connections first: whoever has opened one and then, for want of another, one by the
+// kernel, finds them accepted in that order. But the kernel's turn comes.
+bool is_kernels_turn(Listener* listener) {
+    if (listener->until_kernel > 0)
+        return --listener->until_kernel == 0;
+    if (++listener->in_row < kInRow)
+        return false;
+    listener->in_row = 0;
+    listener->until_kernel = direct_count(listener) + 1;
+    return false;
+}
+
+int accept_either(Listener* listener, sockaddr* address, socklen_t* length, int flags,
+                  bool* direct) {
+    if (is_kernels_turn(listener)) {
+        const int fd = accept_kernel(listener, address, length, flags);
+        if (fd >= 0 || errno != 0)
+            return fd;
+    }
+    const int fd = accept_direct(listener, address, length, flags, direct);
+    if (fd >= 0 || errno != 0)
+        return fd;
+    listener->in_row = 0;
+    return accept_kernel(listener, address, length, flags);
+}
+
+} // namespace
+
 int listener_accept(Listener* listener, sockaddr* address, socklen_t* length, int flags,
                     bool nonblock, bool* direct) {
+    const std::int64_t timeout = listener->timeout.load();
+    const std::int64_t deadline = nonblock ? 0 : deadline_in(timeout);
     for (;;) {
         announce(listener);
         registrar_read_mail();
         listener_work();
-        const bool kernel_first = ++listener->turn % kKernelEvery == 0;
-        int fd = kernel_first ? accept_kernel(listener, address, length, flags)
-                              : accept_direct(listener, address, length, flags, direct);
+        const int fd = accept_either(listener, address, length, flags, direct);
         if (fd >= 0 || errno != 0)
             return fd;
-        fd = kernel_first ? accept_direct(listener, address, length, flags, direct)
-                          : accept_kernel(listener, address, length, flags);
-        if (fd >= 0 || errno != 0)
-            return fd;
-        if (nonblock) {
+        if (deadline != kNever && now_ns() >= deadline) {
             errno = EAGAIN;
             return -1;
         }
@@ -311,7 +386,8 @@ int listener_accept(Listener* listener, sockaddr* address, socklen_t* length, in
             errno = 0; // nobody could wake us
             return -1;
         }
-        if (wait_for_either(listener) != 0 && !(errno == EINTR && restarts_after_signal()))
+        if (wait_for_either(listener, deadline) != 0 &&
+            !(errno == EINTR && timeout == kNever && restarts_after_signal()))
             return -1;
     }
 }
@@ -355,20 +431,26 @@ void listener_work() {
     if (orders.load(std::memory_order_relaxed) == 0)
         return;
     const KeepErrno keep;
+    bool more = false;
     for (Listener& listener : listeners) {
         for (std::uint32_t made = 0; made < kAtOnce; made++) {
             std::uint32_t wanted = listener.wanted.load();
             if (wanted == 0 || !listener.wanted.compare_exchange_strong(wanted, wanted - 1))
                 break;
+            if (listener.open && wanted > 1 && kernel_has_one(&listener, 0)) {
+                listener.wanted++; // the program is to take that first
+                break;
+            }
             if (!listener.open || !supply(&listener) || wanted == 1) {
                 listener.wanted = 0;
                 orders--;
                 break;
             }
+            more = made + 1 == kAtOnce;
         }
     }
     // The rest when this thread comes again, and it is to come soon.
-    if (orders.load() != 0)
+    if (more)
         bell_ring_own(0);
 }
 

@@ -32,6 +32,8 @@ Entry listener_close(Entry entry);
 // already.
 int listener_accept(Listener* listener, sockaddr* address, socklen_t* length, int flags,
                     bool nonblock, bool* direct);
+// SO_RCVTIMEO, in ns; kNever: none.
+void listener_set_timeout(Listener* listener, std::int64_t timeout);
 // Does a connection wait that the kernel does not know of?
 bool listener_has_news(Listener* listener);
 // poll(2) bits, of which `events` are wanted.

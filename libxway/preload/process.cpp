@@ -46,9 +46,9 @@ std::uint32_t count_processors() {
 void before_fork() {
     listener_before_fork();
     spare_before_fork();
-    direct_before_fork();
     epoll_lock();
     registrar_lock();
+    direct_before_fork(); // inside the registrar's: grants come with that
     process.lock.lock();
     // The child's descriptors count from here on, or the last one might seem closed before it runs.
     const int top = table.top.load();
@@ -64,9 +64,9 @@ void before_fork() {
 
 void after_fork_in_parent() {
     process.lock.unlock();
+    direct_after_fork();
     registrar_unlock();
     epoll_unlock();
-    direct_after_fork();
     spare_after_fork();
 }
 

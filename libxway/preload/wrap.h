@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "direct.h"
 #include "endpoint.h"
 #include "real.h"
 #include "table.h"
@@ -47,6 +48,8 @@ ssize_t receive(Endpoint* ep, int fd, const iovec* iov, int count, int flags, Ke
     const ssize_t got = kernel();
     if (got > 0 && !(flags & MSG_PEEK))
         ep->rx_tcp += static_cast<std::uint64_t>(got);
+    if (ep->by_kernel != 0 && got >= 0) [[unlikely]]
+        direct_heard(ep);
     return got;
 }
 

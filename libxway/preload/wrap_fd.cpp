@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 
@@ -26,6 +27,9 @@ Leaving leave_before(int fd, Entry entry) {
     const KeepErrno keep;
     Endpoint* ep = entry.endpoint();
     if (entry.is_socket()) {
+        // xwayd may still hold the copy that was passed to it: nobody is to connect to that.
+        if (listener_of(entry))
+            real.shutdown(fd, SHUT_RDWR);
         entry = listener_close(entry);
         // The kernel would go on reporting it under this number, kept as it is by our descriptor.
         leaving.socket = epoll_watches(fd) ? spare_spent(entry) : entry;

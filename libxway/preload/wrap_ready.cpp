@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "epoll.h"
+#include "listener.h"
 #include "wrap.h"
 
 using namespace xway;
@@ -35,7 +36,7 @@ bool concerns_us(int count, const fd_set* set) {
     if (!set)
         return false;
     for (int fd = 0; fd < count; fd++) {
-        if (FD_ISSET(fd, set) && (on_ring(fd) || table_get(fd).epoll()))
+        if (FD_ISSET(fd, set) && (on_ring(fd) || table_get(fd).epoll() || listener_of(fd)))
             return true;
     }
     return false;

@@ -217,13 +217,18 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
     if (!entry.is_socket() || !address || (result != 0 && errno != EINPROGRESS && errno != EINTR))
         return result;
     const KeepErrno keep;
-    if (is_local(fd, address, length))
-        adopt(fd, entry.nonblock());
+    if (!is_local(fd, address, length))
+        return result;
+    adopt(fd, entry.nonblock());
+    if (Endpoint* ep = table_endpoint(fd))
+        direct_by_kernel(ep, address, length);
     return result;
 }
 
 XWAY_EXPORT int shutdown(int fd, int how) {
     Endpoint* ep = on_ring(fd);
+    if (const Entry entry = table_get(fd); listener_of(entry))
+        table_set(fd, listener_close(entry)); // it listens no more
     if (!ep)
         return real.shutdown(fd, how);
     ep->touched = true;
@@ -250,6 +255,9 @@ XWAY_EXPORT int setsockopt(int fd, int level, int name, const void* value, sockl
             ep, name == TCP_ULP && level == IPPROTO_TCP ? XWAY_WHY_ULP : XWAY_WHY_PEER_REFUSED);
     note_option(fd, level, name);
     const int result = real.setsockopt(fd, level, name, value, length);
+    if (Listener* listener = result == 0 ? listener_of(fd) : nullptr;
+        listener && level == SOL_SOCKET && name == SO_RCVTIMEO)
+        listener_set_timeout(listener, duration(value, length));
     if (ep && result == 0 && level == SOL_SOCKET && name == SO_RCVTIMEO)
         ep->rcv_timeout = duration(value, length);
     if (ep && result == 0 && level == SOL_SOCKET && name == SO_SNDTIMEO)
