@@ -331,8 +331,8 @@ class Lab:
 
     def queue_designs(self):
         """The options of xwayd that choose how requests come to it: {name: options}."""
-        found = re.search(r"(--queues?)[ =]\W*(?:TEXT:)?\W*([a-z-]+)[|,] ?([a-z-]+)", self.daemon_help)
-        return {name: [found[1], name] for name in found.groups()[1:]} if found else {}
+        found = re.search(r"(--queues?)[ =]\W*(?:TEXT:)?\W*((?:[a-z-]+[|,] ?)+[a-z-]+)", self.daemon_help)
+        return {name: [found[1], name] for name in re.split(r"[|,] ?", found[2])} if found else {}
 
     def ring_bytes(self):
         """What `xway stat --local` says has gone through rings; None if it cannot say."""

@@ -33,7 +33,8 @@ enum class WireType : std::uint32_t {
     kMore,      // address, port: every connection that was granted to there is in use
 
     // xwayd to library.
-    kWelcome = 64, // fds: the mailbox page. arg: of the machine, unused
+    kWelcome = 64, // fds: the mailbox page; then, if there is a queue for requests (queue.h), its
+                   // memory and an eventfd. conn: the name of this process in it; flags
     kAttach,  // conn, arena, slot, side. fds, when the arena is new to this process: the arena,
               // then the doorbells of the peer (count of them in arg). flags: kAttachDirect
     kDecline, // conn; arg: enum xway_why
@@ -46,7 +47,8 @@ enum class WireType : std::uint32_t {
 
 // WireMsg::flags.
 inline constexpr std::uint32_t kHelloDirect = 1;
-inline constexpr std::uint32_t kAttachDirect = 1; // both ends are in direct mode, policy allows it
+inline constexpr std::uint32_t kWelcomeShared = 1; // the queue is that of all the user's processes
+inline constexpr std::uint32_t kAttachDirect = 1;  // both ends are in direct mode, policy allows it
 
 struct WireMsg {
     WireType type;
@@ -68,6 +70,8 @@ static_assert(sizeof(WireMsg) == 64);
 struct Mailbox {
     std::atomic<std::uint32_t> mail;    // messages ever sent to this process
     std::atomic<std::uint32_t> enabled; // 0: policy or the operator wants no new registrations
+    // 1: the kernel lets xwayd take no descriptors from this process; they are to be passed.
+    std::atomic<std::uint32_t> no_fetch;
 };
 
 } // namespace xway

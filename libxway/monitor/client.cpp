@@ -6,8 +6,13 @@
 #include <new>
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 #include <xway/abi.h>
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 namespace xway {
 
@@ -16,6 +21,11 @@ namespace {
 constexpr unsigned kPacketsAtOnce = 64; // of one client, before others have their turn
 constexpr std::size_t kQueueMax = 4096; // messages that a client leaves unread
 constexpr long kBusyMs = 20;            // until descriptors under way may have arrived
+
+// The kernel asks for the right before it looks for the descriptor.
+bool may_fetch(int pidfd) {
+    return syscall(SYS_pidfd_getfd, pidfd, -1, 0) < 0 && errno == EBADF;
+}
 
 } // namespace
 
@@ -38,7 +48,11 @@ const std::string& Client::cgroup() {
     return *cgroup_;
 }
 
-Result<void> Client::welcome(std::vector<SharedFd> bells, bool enabled) {
+Result<void> Client::welcome(std::vector<SharedFd> bells, bool enabled,
+                             const std::optional<Queues::Share>& queue) {
+    UniqueFd pidfd(queue ? fcntl(caller_.pidfd.get(), F_DUPFD_CLOEXEC, 0) : -1);
+    if (queue && !pidfd)
+        return Error::from_errno("cannot hold a process", errno);
     auto memory = make_memory("xway-mailbox", XWAY_PAGE_SIZE);
     if (!memory)
         return memory.error();
@@ -58,8 +72,21 @@ Result<void> Client::welcome(std::vector<SharedFd> bells, bool enabled) {
     enable(enabled);
     WireMsg msg{};
     msg.type = WireType::kWelcome;
-    send(msg, {share(std::move(for_reading))});
+    std::vector<SharedFd> fds{share(std::move(for_reading))};
+    if (queue) {
+        pidfd_ = share(std::move(pidfd));
+        if (!may_fetch(pidfd_->get()))
+            refuse_fetch();
+        msg.conn = id_;
+        msg.flags = queue->is_shared ? kWelcomeShared : 0;
+        fds.insert(fds.end(), {queue->memory, queue->bell});
+    }
+    send(msg, std::move(fds));
     return {};
+}
+
+void Client::refuse_fetch() {
+    mailbox()->no_fetch.store(1, std::memory_order_relaxed);
 }
 
 void Client::enable(bool enabled) {

@@ -15,6 +15,7 @@
 #include "caller.h"
 #include "loop.h"
 #include "pairing.h"
+#include "queues.h"
 #include "shared_memory.h"
 #include "wire_io.h"
 
@@ -55,8 +56,12 @@ public:
     void forget_cgroup() { cgroup_.reset(); }
 
     // Makes the mailbox and sends it. These are its doorbells from now on.
-    Result<void> welcome(std::vector<SharedFd> bells, bool enabled);
+    Result<void> welcome(std::vector<SharedFd> bells, bool enabled,
+                         const std::optional<Queues::Share>& queue);
     void enable(bool enabled); // what the mailbox says of new registrations
+    // Descriptors cannot be taken from it; the mailbox says so.
+    void refuse_fetch();
+    [[nodiscard]] const SharedFd& pidfd() const { return pidfd_; }
 
     // Now if there is room, else later. Loses a client that takes nothing.
     void send(const WireMsg& msg, std::vector<SharedFd> fds = {});
@@ -82,6 +87,7 @@ private:
     Owner& owner_;
     const UniqueFd socket_;
     const Caller caller_;
+    SharedFd pidfd_; // for others that may outlive the client; there if it has a queue
     const std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
     std::vector<SharedFd> bells_;
     Mapping mailbox_;

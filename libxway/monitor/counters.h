@@ -14,6 +14,7 @@ struct MonitorCounters {
     std::uint64_t clients_seen = 0;    // processes that have said hello
     std::uint64_t clients_refused = 0; // connections turned away before that
     std::uint64_t registered = 0;
+    std::uint64_t queued = 0;  // requests that came by a queue
     std::uint64_t matched = 0; // connections, not ends
     std::uint64_t cancelled = 0;
     std::uint64_t released = 0; // ends

@@ -11,7 +11,13 @@
 #include <system_error>
 #include <thread>
 
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 namespace xway {
 
@@ -25,6 +31,27 @@ void write_event(int fd) {
     constexpr std::uint64_t kOne = 1;
     // Full means that it is readable.
     [[maybe_unused]] const ssize_t written = write(fd, &kOne, sizeof(kOne));
+}
+
+// Where this process may run, before the loop has chosen a processor for itself.
+const cpu_set_t& all_processors() {
+    static const cpu_set_t kAll = [] {
+        cpu_set_t all;
+        CPU_ZERO(&all);
+        sched_getaffinity(0, sizeof(all), &all);
+        return all;
+    }();
+    return kAll;
+}
+
+// May wait for the process, while it executes another program.
+UniqueFd fetch_file(int pidfd, int number) {
+    return UniqueFd(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd, number, 0)));
+}
+
+bool is_socket(const Inspector::Report& report, std::uint64_t cookie) {
+    const auto* end = std::get_if<TcpEnd>(&report.found);
+    return end ? end->cookie == cookie : !std::holds_alternative<NotASocket>(report.found);
 }
 
 } // namespace
@@ -41,6 +68,9 @@ struct Inspector::Job {
     About about = About::end;
     std::uint32_t ask = 0;
     UniqueFd accepted = UniqueFd();
+    SharedFd pidfd = {}; // the file is to be taken from there: this number, this cookie
+    int number = -1;
+    std::uint64_t cookie = 0;
 };
 
 // Shared with its thread, which may outlive the inspector.
@@ -82,6 +112,15 @@ Inspector::~Inspector() {
 
 void Inspector::inspect(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket) {
     look_at({Job::Kind::inspect, client, uid, conn, std::move(socket)});
+}
+
+void Inspector::fetch(ClientId client, uid_t uid, std::uint64_t conn, SharedFd pidfd, int number,
+                      std::uint64_t cookie) {
+    Job job{Job::Kind::inspect, client, uid, conn};
+    job.pidfd = std::move(pidfd);
+    job.number = number;
+    job.cookie = cookie;
+    look_at(std::move(job));
 }
 
 void Inspector::inspect_listener(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket) {
@@ -145,12 +184,16 @@ bool Inspector::start() {
     worker->ready_fd = ready_fd_.get();
     worker->lookup = lookup_;
     // Signals are the loop's.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
     bool started = true;
+    const cpu_set_t& all = all_processors();
     try {
-        std::thread([worker] { work(worker); }).detach();
+        std::thread([worker, &all] {
+            sched_setaffinity(0, sizeof(all), &all);
+            work(worker);
+        }).detach();
     } catch (const std::system_error&) {
         started = false;
     }
@@ -163,6 +206,17 @@ bool Inspector::start() {
 // A supply keeps its file, to be passed on.
 Inspector::Report Inspector::look(Job& job, SocketLookup& lookup) {
     Report report{job.about, job.client, job.uid, job.conn, job.ask, NotASocket(), UniqueFd()};
+    if (job.pidfd) {
+        job.file = fetch_file(job.pidfd->get(), job.number);
+        if (!job.file) {
+            report.found = XWAY_WHY_PEER_CLOSED;
+            if (errno == EPERM)
+                report.found = Refused();
+            else if (errno == EMFILE || errno == ENFILE)
+                report.found = XWAY_WHY_NO_MEMORY;
+            return report;
+        }
+    }
     const auto take = [&](const auto& found) {
         std::visit([&](const auto& what) { report.found = what; }, found);
     };
@@ -173,6 +227,8 @@ Inspector::Report Inspector::look(Job& job, SocketLookup& lookup) {
         return report;
     }
     take(look_at_socket(job.file.get()));
+    if (job.pidfd && !is_socket(report, job.cookie))
+        report.found = XWAY_WHY_PEER_CLOSED;
     const auto* end = std::get_if<TcpEnd>(&report.found);
     if (end)
         lookup.learn(job.file.get(), end->flow.netns);

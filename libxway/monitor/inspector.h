@@ -33,6 +33,9 @@ class Inspector {
 public:
     enum class About { end, listener, supply };
 
+    // The kernel lets us take nothing from this process.
+    struct Refused {};
+
     // Both ends of a connection.
     struct TcpEnds {
         TcpEnd dialer, accepted;
@@ -44,7 +47,7 @@ public:
         uid_t uid;
         std::uint64_t conn;
         std::uint32_t ask; // of a supply
-        std::variant<TcpEnd, TcpListener, TcpEnds, xway_why, NotASocket> found;
+        std::variant<TcpEnd, TcpListener, TcpEnds, xway_why, NotASocket, Refused> found;
         UniqueFd dialer; // of a supply, to be passed on; what is left here is closed
     };
 
@@ -58,6 +61,10 @@ public:
 
     // Looks at a socket and closes it. In the order of the calls.
     void inspect(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket);
+    // Takes the socket from the process first. The descriptor may be another's by now, but no other
+    // socket has this cookie.
+    void fetch(ClientId client, uid_t uid, std::uint64_t conn, SharedFd pidfd, int number,
+               std::uint64_t cookie);
     void inspect_listener(ClientId client, uid_t uid, std::uint64_t conn, UniqueFd socket);
     // Of the two only the accepted end is closed.
     void inspect_supply(ClientId client, uid_t uid, std::uint64_t conn, std::uint32_t ask,

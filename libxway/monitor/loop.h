@@ -34,6 +34,11 @@ public:
     }
 
     void run() { event_base_dispatch(base_.get()); }
+    // What is there now. False: stop() was called.
+    bool run_once() {
+        event_base_loop(base_.get(), EVLOOP_NONBLOCK);
+        return event_base_got_break(base_.get()) == 0;
+    }
     void stop() { event_base_loopbreak(base_.get()); }
     [[nodiscard]] event_base* base() const { return base_.get(); }
 

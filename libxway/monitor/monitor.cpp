@@ -18,7 +18,9 @@
 #include "monitor.h"
 
 #include <csignal>
+#include <cstring>
 
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <fmt/format.h>
@@ -31,7 +33,8 @@ namespace xway {
 namespace {
 
 constexpr unsigned kAcceptAtOnce = 64;
-constexpr long kAcceptAgainMs = 1000; // without descriptors for another client
+constexpr long kAcceptAgainMs = 1000;   // without descriptors for another client
+constexpr unsigned kPollsPerLook = 256; // of the queues, for one at the sockets
 constexpr long kTickMs = 1000;
 constexpr std::size_t kExpireAtOnce = 4096;
 constexpr unsigned kComplaintsPerTick = 10;
@@ -87,6 +90,9 @@ Monitor::Monitor(const MonitorOptions& options)
       arenas_(options.arenas),
       direct_(options.stocks),
       busy_at_(Clock::now()),
+      queues_(
+          loop_, options.queues,
+          [this](uid_t uid, ClientId owner, const auto& entry) { on_entry(uid, owner, entry); }),
       accept_again_(loop_.make(-1, 0, on_accept_again, this)),
       bury_(loop_.make(-1, 0, on_bury, this)),
       tick_(loop_.make(-1, EV_PERSIST, on_tick, this)),
@@ -108,7 +114,17 @@ Monitor::~Monitor() {
 }
 
 void Monitor::run() {
-    loop_.run();
+    if (options_.poll_core < 0)
+        return loop_.run();
+    cpu_set_t core;
+    CPU_ZERO(&core);
+    CPU_SET(options_.poll_core, &core);
+    if (sched_setaffinity(0, sizeof(core), &core) < 0)
+        log(fmt::format("cannot stay on processor {}: {}", options_.poll_core, strerror(errno)));
+    while (loop_.run_once()) {
+        for (unsigned i = 0; i < kPollsPerLook; ++i)
+            queues_.poll();
+    }
 }
 
 Result<void> Monitor::read_policy() {
@@ -235,6 +251,7 @@ void Monitor::bury() {
         lost_.pop_back();
         pairing_.remove(id);
         direct_.remove(id);
+        queues_.remove(id, clients_.at(id)->caller().uid);
         for (auto at = inspected_.lower_bound({id, 0});
              at != inspected_.end() && at->first.first == id;)
             at = inspected_.erase(at);
@@ -283,12 +300,50 @@ void Monitor::hello(Client& client, Packet& packet) {
     if ((packet.msg.flags & kHelloDirect) != 0)
         client.set_direct();
     const bool enabled = policy_.may_allow(client.caller().uid);
-    if (auto welcome = client.welcome(std::move(bells), enabled); !welcome) {
+    const auto queue = queues_.give(client.id(), client.caller().uid);
+    if (auto welcome = client.welcome(std::move(bells), enabled, queue); !welcome) {
         log(welcome.error().text());
         ++counters_.clients_refused;
         return client.lose();
     }
     ++counters_.clients_seen;
+}
+
+// What a queue says of who has put it there is believed as far as the queue's own user.
+//
+// An entry and a packet of one process may be read in either order, which does no harm. A name is
+// given to one registration only: if it is cancelled before it is read, then it is paired, if its
+// socket is still there at all, and the process gives the slot back, as it does with an answer that
+// crosses its kCancel. A slot is not used anew before its release is read.
+void Monitor::on_entry(uid_t uid, ClientId owner, const QueueEntry& entry) {
+    Client* client = find(owner != 0 ? owner : entry.client);
+    if (!client || client->caller().uid != uid || !client->is_welcome())
+        return;
+    ++counters_.queued;
+    Packet packet{entry.msg, {}, false};
+    switch (entry.msg.type) {
+    case WireType::kRegister: register_number(*client, entry); break;
+    case WireType::kCancel: cancel(*client, packet); break;
+    case WireType::kRelease: release(*client, packet); break;
+    case WireType::kMore: more(*client, packet); break;
+    default: violation(*client, "queues what must be sent");
+    }
+}
+
+// Whether this registration may be inspected; then its name is taken.
+bool Monitor::admit(Client& client, std::uint64_t conn) {
+    ++counters_.registered;
+    std::size_t& inspected = inspected_of_[client.id()];
+    if (inspected + pairing_.waiting(client.id()) >= options_.pairing.per_client) {
+        decline(client.id(), conn, XWAY_WHY_PEER_BUSY);
+        return false;
+    }
+    if (!inspected_.try_emplace({client.id(), conn}, false).second) {
+        violation(client, "registers two sockets by one name");
+        return false;
+    }
+    ++inspected;
+    return true;
 }
 
 void Monitor::register_end(Client& client, Packet& packet) {
@@ -297,15 +352,16 @@ void Monitor::register_end(Client& client, Packet& packet) {
         return decline(client.id(), conn, XWAY_WHY_NO_MEMORY);
     if (packet.fds.size() != 1)
         return violation(client, fmt::format("registers {} sockets at once", packet.fds.size()));
-    ++counters_.registered;
-    std::size_t& inspected = inspected_of_[client.id()];
-    if (inspected + pairing_.waiting(client.id()) >= options_.pairing.per_client)
-        return decline(client.id(), conn, XWAY_WHY_PEER_BUSY);
-    if (!inspected_.try_emplace({client.id(), conn}, false).second)
-        return violation(client, "registers two sockets by one name");
-    ++inspected;
+    if (!admit(client, conn))
+        return;
     inspector_.inspect(client.id(), client.caller().uid, conn, std::move(packet.fds[0]));
     packet.fds.clear();
+}
+
+void Monitor::register_number(Client& client, const QueueEntry& entry) {
+    if (admit(client, entry.msg.conn))
+        inspector_.fetch(client.id(), client.caller().uid, entry.msg.conn, client.pidfd(),
+                         static_cast<int>(entry.msg.arg), entry.cookie);
 }
 
 void Monitor::cancel(Client& client, const Packet& packet) {
@@ -368,6 +424,10 @@ void Monitor::on_end(Client& client, const Inspector::Report& report) {
         return;
     if (const auto* why = std::get_if<xway_why>(&report.found))
         return decline(report.client, report.conn, *why);
+    if (std::holds_alternative<Inspector::Refused>(report.found)) {
+        client.refuse_fetch();
+        return decline(report.client, report.conn, XWAY_WHY_PEER_REFUSED);
+    }
     const auto* end = std::get_if<TcpEnd>(&report.found);
     if (!end)
         return violation(client, "registers what is no socket");
@@ -511,6 +571,7 @@ void Monitor::tick() {
         decline(declined.client, declined.conn, declined.why);
     announce(arenas_.tidy(now));
     direct_.expire(now);
+    queues_.tick(now);
     lookup_->forget(now - kNamespaceRest);
     if (const auto id = inspector_.find_stuck(now)) {
         ++counters_.stuck;

@@ -19,6 +19,7 @@
 #include "local_policy.h"
 #include "loop.h"
 #include "pairing.h"
+#include "queues.h"
 #include "socket_lookup.h"
 
 namespace xway {
@@ -30,6 +31,8 @@ struct MonitorOptions {
     Pairing::Limits pairing = {};
     ArenaPool::Limits arenas = {};
     Direct::Limits stocks = {};
+    Queues::Options queues = {};
+    int poll_core = -1;  // a processor of its own, on which it never sleeps; -1: none
     bool direct = false; // what is allowed may be direct between processes of one user
     std::size_t clients_per_uid = 1024;
     std::chrono::seconds idle_exit{0}; // without a client; 0: never
@@ -71,7 +74,10 @@ private:
 
     // What they say.
     void hello(Client& client, Packet& packet);
+    void on_entry(uid_t uid, ClientId owner, const QueueEntry& entry);
     void register_end(Client& client, Packet& packet);
+    void register_number(Client& client, const QueueEntry& entry);
+    bool admit(Client& client, std::uint64_t conn);
     void cancel(Client& client, const Packet& packet);
     void release(Client& client, const Packet& packet);
     void listen_at_port(Client& client, Packet& packet);
@@ -137,6 +143,7 @@ private:
     unsigned complaints_ = 0;   // since the last tick
     Clock::time_point busy_at_; // when there was a client last
     const Clock::time_point started_ = Clock::now();
+    Queues queues_;
     std::unique_ptr<Control> control_;
     Event connection_, accept_again_, bury_, tick_, reload_, terminate_, interrupt_;
 };

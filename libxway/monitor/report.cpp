@@ -144,6 +144,7 @@ void print_stat(Out& out, const MonitorState& state) {
         if (counters.declined[why] != 0)
             print(out, "declined_{} {}\n", kWhyNames[why], counters.declined[why]);
     }
+    print(out, "queued {}\n", counters.queued);
     print(out, "stocked {}\ngranted {}\n", counters.stocked, counters.granted);
     print(out, "violations {}\nstuck {}\narenas {}\nslots {}\narena_bytes {}\n",
           counters.violations, counters.stuck, state.arenas.all().size(), slots,

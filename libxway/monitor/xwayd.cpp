@@ -4,7 +4,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -65,6 +67,15 @@ int main(int argc, char** argv) {
     app.add_option("--idle-exit", idle_exit, "end after so many seconds without a client");
     app.add_flag("--direct", options.direct,
                  "let allowed connections within one user be direct: netfilter does not see them");
+    const std::map<std::string, QueueDesign> designs{{"socket", QueueDesign::socket},
+                                                     {"own", QueueDesign::own},
+                                                     {"shared", QueueDesign::shared}};
+    std::string queue = "socket";
+    app.add_option("--queue", queue, "how requests come: by socket, or by shared memory")
+        ->check(CLI::IsMember({"socket", "own", "shared"}))
+        ->capture_default_str();
+    app.add_option("--poll-core", options.poll_core, "stay on this processor, and never sleep")
+        ->check(CLI::Range(0, CPU_SETSIZE - 1));
     app.add_option("--ready-fd", ready_fd, "write a byte here once it listens");
     try {
         app.parse(argc, argv);
@@ -74,6 +85,8 @@ int main(int argc, char** argv) {
         log(std::string(error.what()) + "; see 'xwayd --help'");
         return 2;
     }
+    options.queues.design = designs.at(queue);
+    options.queues.never_sleeps = options.poll_core >= 0;
     options.idle_exit = std::chrono::seconds(idle_exit);
     options.pairing.patience = std::chrono::seconds(patience);
     options.policy_may_miss = options.policy_file.empty();

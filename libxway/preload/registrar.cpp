@@ -15,6 +15,7 @@
 #include <iterator>
 #include <new>
 
+#include "../queue.h"
 #include "../wire.h"
 #include "config.h"
 #include "direct.h"
@@ -36,6 +37,11 @@ Mailbox* mailbox;                           // nullptr until kWelcome
 std::uint32_t mail_read;                    // messages taken
 std::int64_t next_try;                      // coarse
 std::uint32_t session;                      // counts the connections to an xwayd
+QueueMemory* queue;                         // nullptr: xwayd wants requests by socket
+int queue_bell = -1;                        // wakes xwayd
+bool queue_shared;                          // with other processes of this user
+std::uint64_t queue_name;                   // of this process in it
+std::int64_t queue_checked;                 // coarse: when xwayd was last known to live
 std::atomic<std::uint64_t> asked, answered; // registrations; their difference may be under way
 
 // What xwayd repeats in its answer: the place, and the tenant's number.
@@ -82,6 +88,75 @@ bool send_message(WireMsg message, const int* fds, std::size_t count) {
     return false;
 }
 
+void leave_queue() {
+    if (queue)
+        munmap(queue, kQueueBytes);
+    if (queue_bell >= 0)
+        process_unhide(queue_bell);
+    queue = nullptr;
+    queue_bell = -1;
+}
+
+void join_queue(const WireMsg& welcome, int* fds) {
+    struct stat status;
+    if (fstat(fds[0], &status) != 0 || status.st_size < static_cast<off_t>(kQueueBytes))
+        return;
+    void* memory = mmap(nullptr, kQueueBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+    if (memory == MAP_FAILED)
+        return;
+    leave_queue();
+    queue = static_cast<QueueMemory*>(memory);
+    queue_bell = process_hide(fds[1]);
+    fds[1] = -1;
+    queue_shared = (welcome.flags & kWelcomeShared) != 0;
+    queue_name = welcome.conn;
+    queue_checked = coarse_ns();
+}
+
+// A queue does not tell that nobody reads it any more; the socket does.
+bool monitor_lives() {
+    const std::int64_t now = coarse_ns();
+    if (now - queue_checked < kRetryNs)
+        return true;
+    queue_checked = now;
+    char byte;
+    const ssize_t got = real.recv(process.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got > 0 || (got < 0 && errno == EAGAIN))
+        return true;
+    drop_connection();
+    return false;
+}
+
+bool put_in_queue(const WireMsg& message, std::uint64_t cookie) {
+    constexpr std::uint64_t kOne = 1;
+    if (!queue || !monitor_lives())
+        return false;
+    const QueuePut put = queue_put(*queue, {queue_name, cookie, message}, !queue_shared);
+    if (put == QueuePut::wake)
+        real.write(queue_bell, &kOne, sizeof(kOne));
+    return put != QueuePut::full;
+}
+
+// With the lock. By the queue if there is one and it has room, else by the socket.
+void send_request(const WireMsg& message) {
+    if (process.control >= 0 && !put_in_queue(message, 0) && process.control >= 0)
+        send_message(message, nullptr, 0);
+}
+
+// By the queue no descriptor is passed: xwayd takes it, and knows by the cookie that it is still
+// this socket's.
+bool send_registration(WireMsg message, int fd) {
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    message.arg = static_cast<std::uint32_t>(fd);
+    if (queue && mailbox && mailbox->no_fetch.load() == 0 &&
+        real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 &&
+        put_in_queue(message, cookie))
+        return true;
+    message.arg = 0;
+    return process.control >= 0 && send_message(message, &fd, 1);
+}
+
 bool socket_address(sockaddr_un* address) {
     *address = {};
     address->sun_family = AF_UNIX;
@@ -120,6 +195,7 @@ bool connect_monitor() {
     if (mailbox)
         munmap(mailbox, XWAY_PAGE_SIZE);
     mailbox = nullptr;
+    leave_queue();
     mail_read = 0;
     WireMsg hello{};
     hello.type = WireType::kHello;
@@ -144,8 +220,7 @@ void release_slot(std::uint32_t arena, std::uint32_t slot, std::uint32_t side) {
     message.arena = arena;
     message.slot = slot;
     message.side = side;
-    if (process.control >= 0)
-        send_message(message, nullptr, 0);
+    send_request(message);
 }
 
 // Gives back a slot that was never used: the peer, which may use its end already, is to know that
@@ -300,10 +375,12 @@ void on_grant(const WireMsg& message, int* fds, std::size_t count) {
 void on_message(const WireMsg& message, int* fds, std::size_t count) {
     switch (message.type) {
     case WireType::kWelcome:
-        if (count == 1) {
+        if (count == 1 || count == 3) {
             void* page = mmap(nullptr, XWAY_PAGE_SIZE, PROT_READ, MAP_SHARED, fds[0], 0);
             mailbox = page == MAP_FAILED ? nullptr : static_cast<Mailbox*>(page);
         }
+        if (count == 3)
+            join_queue(message, fds + 1);
         break;
     case WireType::kAttach:
         answered++;
@@ -374,7 +451,7 @@ void registrar_register(Endpoint* ep, int fd) {
     WireMsg message{};
     message.type = WireType::kRegister;
     message.conn = name_of(ep);
-    if (send_message(message, &fd, 1)) {
+    if (send_registration(message, fd)) {
         asked++;
     } else {
         ep->phase = Phase::kNew;
@@ -404,8 +481,7 @@ void registrar_cancel(Endpoint* ep, int fd) {
         WireMsg message{};
         message.type = WireType::kCancel;
         message.conn = name_of(ep);
-        if (process.control >= 0)
-            send_message(message, nullptr, 0);
+        send_request(message);
         if (fd >= 0 && !ep->forked && !is_reset_by_close(fd))
             real.shutdown(fd, SHUT_RDWR);
     }
@@ -495,6 +571,7 @@ void registrar_forked() {
     if (mailbox)
         munmap(mailbox, XWAY_PAGE_SIZE);
     mailbox = nullptr;
+    leave_queue();
     next_try = 0;
 }
 

@@ -6,9 +6,10 @@ LIBXWAY_INCLUDE := -I$(TOP)/libxway -I$(TOP)/libxway/monitor -I$(TOP)/xenstore-t
 
 UNIT_TESTS += monitor_test
 UNIT_TSAN_TESTS += monitor_test
-monitor_test_SRCS := monitor_test.cpp monitor_hostile_test.cpp monitor_direct_test.cpp $(TOOLS)/address.cpp $(TOOLS)/front_proc.cpp \
+monitor_test_SRCS := monitor_test.cpp monitor_hostile_test.cpp monitor_direct_test.cpp \
+	monitor_queue_test.cpp $(TOOLS)/address.cpp $(TOOLS)/front_proc.cpp \
 	$(LIBXWAY)/socket_file.cpp $(patsubst %,$(LIBXWAY)/monitor/%.cpp,arena_pool caller client control \
-	direct inspector local_policy monitor monitor_direct pairing report shared_memory socket_lookup tcp_end wire_io)
+	direct inspector local_policy monitor monitor_direct pairing queues report shared_memory socket_lookup tcp_end wire_io)
 monitor_test_CPPFLAGS := $(LIBXWAY_INCLUDE)
 monitor_test_LIBS := -levent_core -lfmt
 
@@ -28,3 +29,7 @@ UNIT_TESTS += xway_run_test
 xway_run_test_SRCS := xway_run_test.cpp $(patsubst %,$(LIBXWAY)/%.cpp,xway-run inspect socket_file)
 xway_run_test_CPPFLAGS := $(LIBXWAY_INCLUDE) -Dmain=xway_run_main
 xway_run_test_LIBS := -lfmt
+
+UNIT_TESTS += queue_test
+UNIT_TSAN_TESTS += queue_test
+queue_test_CPPFLAGS := $(LIBXWAY_INCLUDE)
