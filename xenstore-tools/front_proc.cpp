@@ -23,12 +23,18 @@ public:
     }
 
     std::string_view get(std::string_view key) {
+        const auto value = find(key);
+        if (!value)
+            complain(fmt::format("no '{}'", key));
+        return value.value_or(std::string_view());
+    }
+
+    std::optional<std::string_view> find(std::string_view key) const {
         for (const auto& [known, value] : words_) {
             if (known == key)
                 return value;
         }
-        complain(fmt::format("no '{}'", key));
-        return {};
+        return std::nullopt;
     }
 
     std::string text(std::string_view key) {
@@ -168,6 +174,8 @@ Result<std::vector<Socket>> parse_front_sockets(std::string_view text) {
         words.number("rx_switches", socket.rx_switches);
         words.number("age_ms", socket.age_ms);
         words.number("uid", socket.uid);
+        if (words.find("direct"))
+            socket.direct = words.flag("direct");
         return socket;
     });
 }

@@ -42,6 +42,7 @@ struct Socket {
     std::string state, role, tx, rx, why_tx;
     Endpoint local, remote;
     std::optional<unsigned> peer;
+    std::optional<bool> direct; // of a connection between processes
     std::uint64_t tx_fill = 0, tx_size = 0, rx_fill = 0, rx_size = 0;
     std::uint64_t tx_ring = 0, tx_tcp = 0, rx_ring = 0, rx_tcp = 0;
     std::uint64_t tx_switches = 0, rx_switches = 0;

@@ -359,6 +359,8 @@ void Monitor::register_end(Client& client, Packet& packet) {
 }
 
 void Monitor::register_number(Client& client, const QueueEntry& entry) {
+    if (!client.pidfd())
+        return; // it has no queue; others of its user say this
     if (admit(client, entry.msg.conn))
         inspector_.fetch(client.id(), client.caller().uid, entry.msg.conn, client.pidfd(),
                          static_cast<int>(entry.msg.arg), entry.cookie);
