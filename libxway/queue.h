@@ -148,12 +148,12 @@ public:
 private:
     // Word by word: the producer may be changing it, and what is checked must be what is used.
     void copy_once(QueueEntry& entry) const {
-        std::uint64_t words[sizeof(QueueEntry) / sizeof(std::uint64_t)];
+        std::uint64_t words[sizeof(QueueEntry) / sizeof(std::uint64_t)] = {};
         static_assert(sizeof(words) == sizeof(QueueEntry));
         const auto* from =
             reinterpret_cast<const std::uint64_t*>(&queue_->cell[next_ % kQueueCells].entry);
-        for (std::size_t i = 0; i < sizeof(words) / sizeof(words[0]); ++i)
-            words[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+        for (std::uint64_t& word : words)
+            word = __atomic_load_n(from++, __ATOMIC_RELAXED);
         std::memcpy(&entry, words, sizeof(entry));
     }
     void free_next() {

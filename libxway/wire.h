@@ -5,7 +5,8 @@
 // One SOCK_SEQPACKET connection a process, one fixed-size message a packet, descriptors beside it.
 // Who a process is, xwayd asks the kernel (SO_PEERCRED at connect, a pidfd); what a socket is, it
 // asks the socket that was passed. Nobody waits for an answer: the library looks into its mailbox
-// page, and at the socket only when that says that something has come.
+// page, and at the socket only when that says that something has come. Some requests may come by
+// shared memory instead (queue.h).
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,7 @@ enum class WireType : std::uint32_t {
     kListen,    // conn: name of a listener, whose connections may be direct; fds: the socket
     kUnlisten,  // conn: that listener is closed, or shared with another process by now
     kSupply,    // the answer to kStock, a connection a message. ask; conn: the name of its accepted
-                // end; fds: the end that connects, the accepted end
+                // end; fds: the end that connects, the accepted end. Without fds: no more will come
     kMore,      // address, port: every connection that was granted to there is in use
 
     // xwayd to library.
