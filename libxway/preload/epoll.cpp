@@ -218,13 +218,15 @@ epoll_event inner_event(Member* m) {
     return event;
 }
 
-bool move_in(Member* m) {
+// `registered`: in the program's set, until now.
+bool move_in(Member* m, bool registered) {
     if (!open_inner(m->set))
         return false;
     epoll_event event = inner_event(m);
     if (real.epoll_ctl(m->set->inner, EPOLL_CTL_ADD, m->fd, &event) != 0)
         return false;
-    real.epoll_ctl(m->set->fd, EPOLL_CTL_DEL, m->fd, nullptr);
+    if (registered)
+        real.epoll_ctl(m->set->fd, EPOLL_CTL_DEL, m->fd, nullptr);
     m->ours = true;
     if (m->ep) {
         m->ep->looked_at = 0;
@@ -323,6 +325,13 @@ bool any_news(std::uint32_t bell) {
         }
     }
     return false;
+}
+
+// The set has got something that may be ready. Who sleeps on it has said so before it looked a last
+// time, unless that was before the set had a doorbell.
+void call_sleepers(const EpollSet* set, bool had_bell) {
+    if (!had_bell || bell_has_sleepers(set->bell))
+        bell_ring_own(set->bell);
 }
 
 // Hands out what is ready in rings, at most `most`; each waits for its turn again behind the
@@ -494,6 +503,7 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
     Member* m = find(set, fd);
     Listener* listener = process.bells != 0 ? listener_of(entry) : nullptr;
     const bool ours = m ? m->ours : listener || (ep && ep->state.load() == State::kRing);
+    bool was_open = true;
     if (!ours) {
         if (real.epoll_ctl(set_fd, operation, fd, event) != 0)
             return -1;
@@ -526,11 +536,12 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
             ep->mine->bell = set->bell;
         else
             listener_set_bell(listener, set->bell);
-        if (!move_in(m)) {
+        was_open = set->inner >= 0;
+        if (!move_in(m, false)) {
             remove(m);
             return -1;
         }
-        bell_ring_own(set->bell);
+        call_sleepers(set, was_open);
         return 0;
     case EPOLL_CTL_MOD:
         if (!m) {
@@ -548,7 +559,7 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
             epoll_event inner = inner_event(m);
             real.epoll_ctl(set->inner, EPOLL_CTL_MOD, fd, &inner);
             list(m);
-            bell_ring_own(set->bell);
+            call_sleepers(set, true);
         }
         return 0;
     case EPOLL_CTL_DEL:
@@ -648,7 +659,7 @@ void epoll_adopt_listener(Listener* listener) {
         m->listener = listener;
         m->set->bell %= process.bells;
         listener_set_bell(listener, m->set->bell);
-        move_in(m);
+        move_in(m, true);
         bell_ring_own(m->set->bell);
     }
 }
@@ -677,7 +688,7 @@ std::uint32_t epoll_attached(Endpoint* ep, int fd) {
             m->ep = ep;
             m->set->bell %= process.bells;
             bell = m->set->bell;
-            move_in(m);
+            move_in(m, true);
         }
     }
     // Whoever sleeps in one of the sets does not know yet that there is a doorbell to sleep on.

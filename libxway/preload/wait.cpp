@@ -121,6 +121,11 @@ void bell_wake(std::uint32_t number) {
     count_sleepers(number, -1);
 }
 
+bool bell_has_sleepers(std::uint32_t number) {
+    const Guard guard(process.lock);
+    return process.sleeping[number] != 0;
+}
+
 void bell_arm_rx(Endpoint* ep) {
     if (!(ep->mine->rx_wait.load(std::memory_order_relaxed) & kWaitBell))
         ep->mine->rx_wait.fetch_or(kWaitBell);

@@ -24,6 +24,7 @@ ssize_t wait_tx(Endpoint* ep, int fd, std::int64_t deadline);
 // Says to all peers that one more thread sleeps, or one less, on doorbell `number`.
 void bell_sleep(std::uint32_t number);
 void bell_wake(std::uint32_t number);
+bool bell_has_sleepers(std::uint32_t number);
 // Says to the peer of a new arena how many sleep. With process.lock.
 void bells_publish(ArenaMap* map);
 // Asks for that doorbell when `ep` has news for a reader (a writer). Look again after it.
