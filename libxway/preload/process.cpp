@@ -118,17 +118,15 @@ void process_unhide(int fd) {
     real.close(fd);
 }
 
-bool process_make_bells() {
+bool process_make_bells(std::uint32_t count) {
     if (process.bells != 0)
         return true;
-    // A doorbell for each epoll set, so that a thread is not woken for another's connections.
-    const std::uint32_t wanted = std::clamp(epoll_sets(), 1u, kArenaBells);
-    for (std::uint32_t i = 0; i < wanted; i++) {
+    for (std::uint32_t i = 0; i < count; i++) {
         process.bell[i] = process_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (process.bell[i] < 0)
             return false;
     }
-    process.bells = wanted;
+    process.bells = count;
     return true;
 }
 

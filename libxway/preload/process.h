@@ -37,8 +37,8 @@ int process_hide_copy(int fd);
 // Closes a hidden descriptor.
 void process_unhide(int fd);
 
-// Makes the doorbells, at most once. False: no descriptor left.
-bool process_make_bells();
+// Makes `count` doorbells, at most once. False: no descriptor left.
+bool process_make_bells(std::uint32_t count);
 
 // In a child of fork(): `process` is new, the inherited connections are shared with the parent.
 // Hooks itself into fork; called once.

@@ -19,6 +19,7 @@
 #include "../wire.h"
 #include "config.h"
 #include "direct.h"
+#include "epoll.h"
 #include "listener.h"
 #include "process.h"
 #include "real.h"
@@ -181,7 +182,8 @@ bool connect_monitor() {
         return false;
     next_try = now + kRetryNs;
     sockaddr_un address;
-    if (!socket_address(&address) || !process_make_bells())
+    // A doorbell for each epoll set, so that a thread is not woken for another's connections.
+    if (!socket_address(&address) || !process_make_bells(std::clamp(epoll_sets(), 1u, kArenaBells)))
         return false;
     const int fd = real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -437,6 +439,14 @@ bool read_message() {
 }
 
 } // namespace
+
+void registrar_connect() {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    // How many epoll sets there will be is not known yet.
+    if (config.enabled && process_make_bells(kArenaBells))
+        connect_monitor();
+}
 
 void registrar_register(Endpoint* ep, int fd) {
     const KeepErrno keep;

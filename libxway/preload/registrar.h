@@ -10,6 +10,8 @@
 
 namespace xway {
 
+// Looks for xwayd now, not with the first connection that is registered.
+void registrar_connect();
 // Passes the socket to xwayd; Phase::kRegistered follows, or stays away.
 void registrar_register(Endpoint* ep, int fd);
 // Takes in what xwayd has sent; Phase::kMatched or kOver follows for the connections concerned.

@@ -21,6 +21,7 @@
 #include "config.h"
 #include "inherit.h"
 #include "process.h"
+#include "registrar.h"
 #include "signals.h"
 #include "wrap.h"
 
@@ -133,6 +134,12 @@ XWAY_EXPORT int execle(const char* path, const char* argument, ...) noexcept {
     char* const* environment = va_arg(list, char* const*);
     va_end(list);
     return execve(path, arguments.argv, environment);
+}
+
+// Where xwayd listens is not to be seen from there.
+XWAY_EXPORT int chroot(const char* path) noexcept {
+    registrar_connect();
+    return real.chroot(path);
 }
 
 // The child would share our table with descriptors of its own: a real copy instead.
