@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+//
+// epoll.cpp - sets and their members.
+//
+// Long because all of it is under one lock.
 #include "epoll.h"
 
 #include <sys/mman.h>
@@ -24,6 +28,10 @@ constexpr std::uint32_t kSetsMax = 4096;
 constexpr int kKernelEvery = 8; // waits served from rings alone, until the kernel is asked as well
 constexpr int kInnerEvents = 32;
 constexpr std::uint32_t kModes = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
+constexpr std::uint32_t kWritable = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
+// In the inner set: all there is, so that a program may change its mind without a system call.
+constexpr std::uint32_t kInnerMask =
+    kWritable | EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 } // namespace
 
@@ -40,6 +48,8 @@ struct Member {
     bool ours;     // registered in the inner set; else in the program's
     bool listed;   // in the ready list
     bool disabled; // EPOLLONESHOT has fired
+    bool parked;   // the program has taken it out; it stays in the inner set, as many put it back
+    bool told;     // TCP has news, or had when it was last asked
 };
 
 struct EpollSet {
@@ -109,7 +119,7 @@ Member* find(const EpollSet* set, int fd) {
 }
 
 void list(Member* m) {
-    if (m->listed || m->disabled)
+    if (m->listed || m->disabled || m->parked)
         return;
     m->listed = true;
     m->next_ready = nullptr;
@@ -209,20 +219,13 @@ void be_nested(EpollSet* set) {
     set->nested = true;
 }
 
-// Edge-triggered always: that it still holds, we remember ourselves.
-epoll_event inner_event(Member* m) {
-    epoll_event event{};
-    if (!m->disabled)
-        event.events = (m->event.events & ~kModes) | EPOLLET;
-    event.data.ptr = m;
-    return event;
-}
-
 // `registered`: in the program's set, until now.
 bool move_in(Member* m, bool registered) {
     if (!open_inner(m->set))
         return false;
-    epoll_event event = inner_event(m);
+    epoll_event event{};
+    event.events = kInnerMask; // edge-triggered: that it still holds, we remember ourselves
+    event.data.ptr = m;
     if (real.epoll_ctl(m->set->inner, EPOLL_CTL_ADD, m->fd, &event) != 0)
         return false;
     if (registered)
@@ -259,6 +262,11 @@ std::uint32_t evaluate(Member* m) {
     Endpoint* ep = m->ep;
     if (m->listener)
         return static_cast<std::uint16_t>(listener_poll(m->listener, wanted));
+    if (m->told) {
+        pollfd tcp{m->fd, POLLIN | POLLPRI | POLLRDHUP, 0};
+        m->told = real.poll(&tcp, 1, 0) > 0;
+        ep->looked_at = 0; // ask for what the program wants to know
+    }
     if (m->event.events & EPOLLET) {
         if (wanted & POLLIN)
             bell_arm_rx(ep);
@@ -302,6 +310,8 @@ void take_news(std::uint32_t bell) {
             for (std::uint64_t bits = news.exchange(0); bits != 0; bits &= bits - 1) {
                 const int slot = __builtin_ctzll(bits);
                 for (Member* m = map->members[side][slot]; m; m = m->next_of_ep) {
+                    if (m->parked)
+                        continue;
                     list(m);
                     if (m->set->bell != bell)
                         bell_ring_own(m->set->bell);
@@ -352,8 +362,6 @@ int collect(EpollSet* set, epoll_event* events, int most) {
             events[count++].data = m->event.data;
             if (m->event.events & EPOLLONESHOT) {
                 m->disabled = true;
-                epoll_event event = inner_event(m);
-                real.epoll_ctl(set->inner, EPOLL_CTL_MOD, m->fd, &event);
             } else if (!(m->event.events & EPOLLET)) {
                 list(m);
             }
@@ -390,6 +398,7 @@ int filter(EpollSet* set, epoll_event* events, int count) {
         for (int i = 0; i < found; i++) {
             auto* m = static_cast<Member*>(news[i].data.ptr);
             if (m && m->set == set && m->ours) {
+                m->told |= m->ep && (news[i].events & ~kWritable) != 0;
                 if (m->ep)
                     m->ep->looked_at = 0; // ask TCP what it was
                 list(m);
@@ -494,7 +503,7 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
     // Inherited: its doorbells ring for another process, so from now on TCP tells of its bytes.
     if (operation == EPOLL_CTL_ADD && ep && ep->state.load() == State::kRing && !bell_works(ep)) {
         endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
-        if (!process_make_bells()) {
+        if (!process_make_bells(1)) {
             errno = ENOMEM;
             return -1;
         }
@@ -502,8 +511,28 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
     const Guard guard(lock);
     Member* m = find(set, fd);
     Listener* listener = process.bells != 0 ? listener_of(entry) : nullptr;
+    if (m && m->parked && (m->ep != ep || m->listener != listener)) {
+        real.epoll_ctl(set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        remove(m);
+        m = nullptr;
+    }
     const bool ours = m ? m->ours : listener || (ep && ep->state.load() == State::kRing);
     bool was_open = true;
+    if (m && m->parked) {
+        if (operation != EPOLL_CTL_ADD) {
+            errno = ENOENT;
+            return -1;
+        }
+        m->parked = m->disabled = false;
+        m->event = *event;
+        if (ep)
+            ep->mine->bell = set->bell;
+        else
+            listener_set_bell(listener, set->bell);
+        list(m);
+        call_sleepers(set, true);
+        return 0;
+    }
     if (!ours) {
         if (real.epoll_ctl(set_fd, operation, fd, event) != 0)
             return -1;
@@ -556,8 +585,6 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
         m->event = *event;
         m->disabled = false;
         if (ours) {
-            epoll_event inner = inner_event(m);
-            real.epoll_ctl(set->inner, EPOLL_CTL_MOD, fd, &inner);
             list(m);
             call_sleepers(set, true);
         }
@@ -568,8 +595,11 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
                 errno = ENOENT;
             return ours ? -1 : 0;
         }
-        if (ours)
-            real.epoll_ctl(set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        if (ours) {
+            unlist(m);
+            m->parked = true;
+            return 0;
+        }
         remove(m);
         m->set = nullptr;
         return 0;
@@ -668,7 +698,7 @@ void epoll_lose_listener(Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);
     for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
-        if (m->ours)
+        if (m->ours && !m->parked)
             move_out(m);
         m->listener = nullptr;
     }
