@@ -114,6 +114,9 @@ void took(Endpoint* ep, std::uint32_t bytes, std::uint32_t used) {
     ep->rx_ring_bytes += bytes;
     xway_store_release(&ep->mine->cons, ep->rx.cons);
     __atomic_store_n(&ep->mine->rx_ring, ep->rx_ring_bytes, __ATOMIC_RELAXED);
+    // Where nothing is sent back: what was said long ago must not look like news after 4 GiB.
+    if (ep->rx.cons - __atomic_load_n(&ep->mine->ack, __ATOMIC_RELAXED) > 1u << 30) [[unlikely]]
+        __atomic_store_n(&ep->mine->ack, ep->rx.cons, __ATOMIC_RELAXED);
     const std::uint32_t size = xway_ring_size(ep->rx.ring);
     if (used >= size / 2)
         std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with wait_tx()
