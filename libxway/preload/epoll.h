@@ -55,6 +55,23 @@ void epoll_lock();
 void epoll_unlock();
 void epoll_forked();
 
+// A thread that sleeps in the kernel for connections on TCP would not hear of a ring that another
+// thread moves them to: they stay where they are as long as this lives. Beyond kMost they may move.
+class StayOnTcp {
+public:
+    StayOnTcp(pollfd* fds, nfds_t count);
+    StayOnTcp(int count, const fd_set* in, const fd_set* out);
+    ~StayOnTcp();
+    StayOnTcp(const StayOnTcp&) = delete;
+    StayOnTcp& operator=(const StayOnTcp&) = delete;
+
+private:
+    static constexpr unsigned kMost = 256;
+    void add(int fd);
+    unsigned held_ = 0;
+    Endpoint* endpoint_[kMost];
+};
+
 // poll(2), select(2) with connections on rings (poll.cpp).
 int poll_for(pollfd* fds, nfds_t count, std::int64_t deadline, const sigset_t* mask);
 bool poll_concerns_us(pollfd* fds, nfds_t count);

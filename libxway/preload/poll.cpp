@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // poll.cpp - poll and select over descriptors of which some ride rings.
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 
 #include <algorithm>
 
@@ -210,6 +212,43 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
         (enough <= 1 || rx_unread(ep, fd) >= enough))
         now |= events & (POLLIN | POLLRDNORM);
     return now;
+}
+
+// Pairs with progress() in endpoint.cpp, as endpoint_enter() does.
+void StayOnTcp::add(int fd) {
+    Endpoint* ep = fd >= 0 ? table_endpoint(fd) : nullptr;
+    if (!ep || held_ == kMost)
+        return;
+    State state;
+    while ((state = ep->state.load(std::memory_order_acquire)) == State::kBusy)
+        sched_yield();
+    if (state != State::kTcp)
+        return;
+    ep->users.fetch_add(1);
+    state = ep->state.load();
+    if (state == State::kTcp) {
+        endpoint_[held_++] = ep;
+        return;
+    }
+    endpoint_leave(ep);
+    add(fd);
+}
+
+StayOnTcp::StayOnTcp(pollfd* fds, nfds_t count) {
+    for (nfds_t i = 0; i < count && !__libc_single_threaded; i++)
+        add(fds[i].fd);
+}
+
+StayOnTcp::StayOnTcp(int count, const fd_set* in, const fd_set* out) {
+    for (int fd = 0; fd < std::min(count, FD_SETSIZE) && !__libc_single_threaded; fd++) {
+        if ((in && FD_ISSET(fd, in)) || (out && FD_ISSET(fd, out)))
+            add(fd);
+    }
+}
+
+StayOnTcp::~StayOnTcp() {
+    while (held_ > 0)
+        endpoint_leave(endpoint_[--held_]);
 }
 
 bool poll_concerns_us(pollfd* fds, nfds_t count) {

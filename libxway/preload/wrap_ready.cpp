@@ -86,32 +86,39 @@ int select_for(int count, fd_set* in, fd_set* out, fd_set* except, std::int64_t 
 } // namespace
 
 XWAY_EXPORT int poll(pollfd* fds, nfds_t count, int timeout) {
-    if (!fds || !poll_concerns_us(fds, count))
+    if (!fds)
+        return real.poll(fds, count, timeout);
+    const StayOnTcp stay(fds, count);
+    if (!poll_concerns_us(fds, count))
         return real.poll(fds, count, timeout);
     return poll_for(fds, count, end_of_ms(timeout), nullptr);
 }
 XWAY_ALIAS(poll, __poll);
 
 XWAY_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t space) {
-    if (space / sizeof(*fds) < count || !poll_concerns_us(fds, count))
+    if (space / sizeof(*fds) < count)
         return real.__poll_chk(fds, count, timeout, space);
-    return poll_for(fds, count, end_of_ms(timeout), nullptr);
+    return poll(fds, count, timeout);
 }
 
 XWAY_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-    if (!fds || !poll_concerns_us(fds, count))
+    if (!fds)
+        return real.ppoll(fds, count, timeout, mask);
+    const StayOnTcp stay(fds, count);
+    if (!poll_concerns_us(fds, count))
         return real.ppoll(fds, count, timeout, mask);
     return poll_for(fds, count, end_of(timeout), mask);
 }
 
 XWAY_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
                             const sigset_t* mask, size_t space) {
-    if (space / sizeof(*fds) < count || !poll_concerns_us(fds, count))
+    if (space / sizeof(*fds) < count)
         return real.__ppoll_chk(fds, count, timeout, mask, space);
-    return poll_for(fds, count, end_of(timeout), mask);
+    return ppoll(fds, count, timeout, mask);
 }
 
 XWAY_EXPORT int select(int count, fd_set* in, fd_set* out, fd_set* except, timeval* timeout) {
+    const StayOnTcp stay(count, in, out);
     if (!concerns_us(count, in) && !concerns_us(count, out) && !concerns_us(count, except))
         return real.select(count, in, out, except, timeout);
     timespec time{};
@@ -136,6 +143,7 @@ XWAY_ALIAS(select, __select);
 
 XWAY_EXPORT int pselect(int count, fd_set* in, fd_set* out, fd_set* except, const timespec* timeout,
                         const sigset_t* mask) {
+    const StayOnTcp stay(count, in, out);
     if (!concerns_us(count, in) && !concerns_us(count, out) && !concerns_us(count, except))
         return real.pselect(count, in, out, except, timeout, mask);
     return select_for(count, in, out, except, end_of(timeout), mask);

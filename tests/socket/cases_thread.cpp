@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* cases_thread.cpp - several threads, or processes, on one socket at once. */
 #include <poll.h>
+#include <sys/select.h>
 
 #include <array>
 #include <functional>
@@ -232,4 +233,57 @@ void threads_each_with_a_connection::server(Side& side) {
         }
     };
     together({talk, talk, talk, talk, talk, talk, talk, talk});
+}
+
+namespace {
+
+/* One thread waits for what the other's messages will be answered with, by each way to wait. */
+void wait_for_answers(Side& side, const std::function<int(int fd)>& wait) {
+    constexpr int kMessages = 20;
+    std::thread sender([&] {
+        StreamWriter out = side.out();
+        for (int i = 0; i < kMessages; i++) {
+            side.settle();
+            out.send(100);
+        }
+    });
+    StreamReader in = side.in();
+    const int ready = wait(side.sock.get());
+    const std::size_t got = ready == 1 ? in.receive_some(100) : 0;
+    sender.join();
+    CHECK_EQ(ready, 1);
+    CHECK_EQ(got, 100u);
+}
+
+void answer_the_last(Side& side) {
+    side.in().receive(2000);
+    side.settle(2);
+    side.out().send(100);
+}
+
+} // namespace
+
+TWO_SIDED(poll_while_another_thread_sends, kPair | kCold)
+void poll_while_another_thread_sends::client(Side& side) {
+    wait_for_answers(side, [&](int fd) {
+        pollfd p{fd, POLLIN, 0};
+        return ::poll(&p, 1, side.patience_ms());
+    });
+}
+void poll_while_another_thread_sends::server(Side& side) {
+    answer_the_last(side);
+}
+
+TWO_SIDED(select_while_another_thread_sends, kPair | kCold)
+void select_while_another_thread_sends::client(Side& side) {
+    wait_for_answers(side, [&](int fd) {
+        fd_set in;
+        FD_ZERO(&in);
+        FD_SET(fd, &in);
+        timeval limit{side.patience_ms() / 1000, 0};
+        return ::select(fd + 1, &in, nullptr, nullptr, &limit);
+    });
+}
+void select_while_another_thread_sends::server(Side& side) {
+    answer_the_last(side);
 }
