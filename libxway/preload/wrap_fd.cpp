@@ -296,6 +296,10 @@ XWAY_EXPORT FILE* fdopen(int fd, const char* mode) noexcept {
                        {cookie_read, cookie_write, nullptr, cookie_close});
 }
 
+XWAY_EXPORT FILE* _IO_fdopen(int fd, const char* mode) noexcept {
+    return fdopen(fd, mode);
+}
+
 XWAY_EXPORT int fclose(FILE* file) {
     const int fd = file ? fileno(file) : -1;
     const Entry entry = fd >= 0 ? table_get(fd) : Entry();
@@ -308,3 +312,4 @@ XWAY_EXPORT int fclose(FILE* file) {
     leave_after(leaving);
     return result;
 }
+extern "C" int _IO_fclose(FILE* file) __attribute__((visibility("default"), alias("fclose")));

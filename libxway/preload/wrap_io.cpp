@@ -6,6 +6,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
@@ -279,6 +281,49 @@ XWAY_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
     return done > 0 ? static_cast<int>(done) : count == 0 ? 0 : -1;
 }
 XWAY_ALIAS(sendmmsg, __sendmmsg);
+
+// ---- formatted: libc would write it past us ----
+
+extern "C" int __vasprintf_chk(char** text, int flag, const char* format, va_list list);
+
+XWAY_EXPORT int __vdprintf_chk(int fd, int flag, const char* format, va_list list) {
+    if (!table_endpoint(fd))
+        return real.__vdprintf_chk(fd, flag, format, list);
+    char* text = nullptr;
+    const int length = __vasprintf_chk(&text, flag, format, list);
+    for (int done = 0; done < length;) {
+        const ssize_t sent = write(fd, text + done, static_cast<size_t>(length - done));
+        if (sent < 0) {
+            free(text);
+            return -1;
+        }
+        done += static_cast<int>(sent);
+    }
+    if (length >= 0)
+        free(text);
+    return length;
+}
+
+XWAY_EXPORT int vdprintf(int fd, const char* format, va_list list) {
+    return table_endpoint(fd) ? __vdprintf_chk(fd, 0, format, list)
+                              : real.vdprintf(fd, format, list);
+}
+
+XWAY_EXPORT int dprintf(int fd, const char* format, ...) {
+    va_list list;
+    va_start(list, format);
+    const int result = vdprintf(fd, format, list);
+    va_end(list);
+    return result;
+}
+
+XWAY_EXPORT int __dprintf_chk(int fd, int flag, const char* format, ...) {
+    va_list list;
+    va_start(list, format);
+    const int result = __vdprintf_chk(fd, flag, format, list);
+    va_end(list);
+    return result;
+}
 
 // ---- from file to socket, between pipe and socket ----
 

@@ -224,6 +224,7 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
         direct_by_kernel(ep, address, length);
     return result;
 }
+XWAY_ALIAS(connect, __connect);
 
 XWAY_EXPORT int shutdown(int fd, int how) {
     Endpoint* ep = on_ring(fd);

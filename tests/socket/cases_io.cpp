@@ -292,3 +292,25 @@ void bad_buffer_is_a_fault_and_loses_nothing::server(Side& side) {
     side.in().receive(5000);
     side.out().send(5000);
 }
+
+TWO_SIDED(formatted_by_dprintf, kPair | kCold)
+void formatted_by_dprintf::client(Side& side) {
+    for (int i = 0; i < 30; i++) {
+        CHECK_EQ(dprintf(side.sock.get(), "%08d", i), 8);
+        CHECK_EQ(SYS(write(side.sock.get(), "-", 1)), 1);
+    }
+    SYS(shutdown(side.sock.get(), SHUT_WR));
+}
+void formatted_by_dprintf::server(Side& side) {
+    std::string seen, wanted;
+    char piece[64];
+    ssize_t got;
+    while ((got = SYS(read(side.sock.get(), piece, sizeof piece))) > 0)
+        seen.append(piece, static_cast<std::size_t>(got));
+    for (int i = 0; i < 30; i++) {
+        char number[16];
+        std::snprintf(number, sizeof number, "%08d-", i);
+        wanted += number;
+    }
+    CHECK_EQ(seen, wanted);
+}
