@@ -34,7 +34,8 @@ constexpr std::int64_t kRetryNs = 1'000'000'000; // between two looks for an xwa
 constexpr std::uint64_t kPointerBits = (1ull << 48) - 1;
 
 Lock lock;
-Mailbox* mailbox;                           // nullptr until kWelcome
+Mailbox* mailbox_page;                      // stays mapped: others look at it without the lock
+std::atomic<Mailbox*> mailbox;              // the same, from kWelcome on; nullptr before
 std::uint32_t mail_read;                    // messages taken
 std::int64_t next_try;                      // coarse
 std::uint32_t session;                      // counts the connections to an xwayd
@@ -194,8 +195,6 @@ bool connect_monitor() {
     }
     process.control = process_hide(fd);
     session++;
-    if (mailbox)
-        munmap(mailbox, XWAY_PAGE_SIZE);
     mailbox = nullptr;
     leave_queue();
     mail_read = 0;
@@ -378,8 +377,10 @@ void on_message(const WireMsg& message, int* fds, std::size_t count) {
     switch (message.type) {
     case WireType::kWelcome:
         if (count == 1 || count == 3) {
-            void* page = mmap(nullptr, XWAY_PAGE_SIZE, PROT_READ, MAP_SHARED, fds[0], 0);
-            mailbox = page == MAP_FAILED ? nullptr : static_cast<Mailbox*>(page);
+            const int where = MAP_SHARED | (mailbox_page ? MAP_FIXED : 0);
+            void* page = mmap(mailbox_page, XWAY_PAGE_SIZE, PROT_READ, where, fds[0], 0);
+            if (page != MAP_FAILED)
+                mailbox = mailbox_page = static_cast<Mailbox*>(page);
         }
         if (count == 3)
             join_queue(message, fds + 1);
@@ -452,7 +453,7 @@ void registrar_register(Endpoint* ep, int fd) {
     const KeepErrno keep;
     const Guard guard(lock);
     Phase fresh = Phase::kNew;
-    if (!connect_monitor() || (mailbox && !mailbox->enabled.load())) {
+    if (!connect_monitor() || (mailbox && !mailbox.load()->enabled.load())) {
         ep->calls = 0;
         return;
     }
@@ -470,7 +471,8 @@ void registrar_register(Endpoint* ep, int fd) {
 }
 
 void registrar_read_mail() {
-    if (mailbox && mailbox->mail.load(std::memory_order_acquire) == mail_read)
+    const Mailbox* box = mailbox.load(std::memory_order_acquire);
+    if (box && box->mail.load(std::memory_order_acquire) == mail_read)
         return;
     const KeepErrno keep;
     const Critical critical;
@@ -578,9 +580,9 @@ void registrar_forked() {
     if (process.control >= 0)
         process_unhide(process.control);
     process.control = -1;
-    if (mailbox)
-        munmap(mailbox, XWAY_PAGE_SIZE);
-    mailbox = nullptr;
+    if (mailbox_page)
+        munmap(mailbox_page, XWAY_PAGE_SIZE);
+    mailbox = mailbox_page = nullptr;
     leave_queue();
     next_try = 0;
 }
