@@ -68,6 +68,8 @@ void duplicated(int fd, int to) {
     if (Endpoint* ep = entry.endpoint()) {
         endpoint_get(ep);
         table_set(to, entry);
+        if (to <= STDERR_FILENO)
+            endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED); // stdio writes past us
     } else if (EpollSet* set = entry.epoll()) {
         epoll_get(set);
         table_set(to, entry);

@@ -314,3 +314,22 @@ void formatted_by_dprintf::server(Side& side) {
     }
     CHECK_EQ(seen, wanted);
 }
+
+TWO_SIDED(standard_output_is_the_socket, kPair | kCold)
+void standard_output_is_the_socket::client(Side& side) {
+    StreamWriter out = side.out();
+    for (int i = 0; i < 20; i++)
+        out.send(100);
+    SYS(dup2(side.sock.get(), STDOUT_FILENO));
+    for (int i = 0; i < 20; i++) {
+        auto bytes = out.next(100);
+        CHECK_EQ(std::fwrite(bytes.data(), 1, bytes.size(), stdout), 100u);
+        CHECK_EQ(std::fflush(stdout), 0);
+        out.advance(bytes.size());
+        out.send(100);
+    }
+    SYS(shutdown(side.sock.get(), SHUT_WR));
+}
+void standard_output_is_the_socket::server(Side& side) {
+    CHECK_EQ(side.in().receive_to_end(), 6000u);
+}
