@@ -14,7 +14,7 @@ export PREFIX DESTDIR
 # As many jobs as there are processors, unless whoever called has said how many.
 jobs		= $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/vm bench \
+cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/local tests/vm bench \
 			libxway libxway/monitor libxway/preload, \
 			$(d)/*.cpp $(d)/*.h)))
 c_files		= $(sort $(wildcard frontend/*.[ch] backend/*.[ch]))
@@ -46,9 +46,9 @@ tools: ## the command xway and dom0's daemon xwayd-xen
 libxway: ## the library for processes of one machine, xway-run and xwayd
 	@+$(MAKE) $(quiet) -C libxway
 
-.PHONY: programs programs-unit programs-socket programs-bench
-programs: programs-unit programs-socket programs-bench
-programs-unit programs-socket:
+.PHONY: programs programs-unit programs-socket programs-local programs-bench
+programs: programs-unit programs-socket programs-local programs-bench
+programs-unit programs-socket programs-local:
 	@+$(MAKE) $(quiet) -C tests/$(@:programs-%=%) all
 programs-bench:
 	@+$(MAKE) $(quiet) -C bench all
@@ -80,6 +80,12 @@ test: ## everything: packages, build, units, applications, then Xen with PV and 
 .PHONY: unit
 unit: programs-unit ## the unit tests; no Xen, no module
 	@tests/unit/run
+
+.PHONY: local
+local: ## libxway from process to process: all of its tests; no Xen, no module
+	@+$(MAKE) deps-local-tests
+	@+$(MAKE) $(jobs) libxway tools programs-socket programs-local
+	@exec tests/run 'local-*'
 
 # A stamp, so that an unchanged document costs nothing.
 .PHONY: abi
@@ -114,13 +120,14 @@ bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick:
 	@+$(MAKE) $(jobs) libxway programs-bench
 	@exec bench/local $(ARGS)
 
-.PHONY: deps deps-test deps-local deps-bench
+.PHONY: deps deps-test deps-local deps-local-tests deps-bench
 deps: lists := tests/packages tests/vm/packages
 deps-test: lists := tests/packages tests/vm/packages tests/packages-local-apps
 deps-local: lists := tests/packages-local
+deps-local-tests: lists := tests/packages tests/packages-local-apps
 deps-bench: lists := tests/packages-local tests/packages-bench
 deps: ## install the Debian packages that are missing, if any
-deps deps-test deps-local deps-bench:
+deps deps-test deps-local deps-local-tests deps-bench:
 	@[ "$(DEPS)" != 0 ] || exit 0; $(install_packages)
 
 # Asks dpkg first: on a machine that has all, nothing is run, asked or said.

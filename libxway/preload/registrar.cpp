@@ -151,7 +151,7 @@ bool send_registration(WireMsg message, int fd) {
     std::uint64_t cookie = 0;
     socklen_t size = sizeof(cookie);
     message.arg = static_cast<std::uint32_t>(fd);
-    if (queue && mailbox && mailbox->no_fetch.load() == 0 &&
+    if (queue && mailbox && mailbox.load()->no_fetch.load() == 0 &&
         real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 &&
         put_in_queue(message, cookie))
         return true;
