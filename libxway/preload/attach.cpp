@@ -123,8 +123,12 @@ void endpoint_use_slot(Endpoint* ep) {
 bool endpoint_attach(Endpoint* ep, int fd) {
     const KeepErrno keep;
     const Critical critical;
+    if (ep->owner != process.token) {
+        // Its answer came to our parent after the fork, and the arena is mapped there alone.
+        ep->phase = Phase::kOver;
+        return false;
+    }
     point_to_slot(ep);
-    ep->owner = process.token;
     SlotSide* mine = ep->mine;
     if ((ep->forked && process_refs(ep) != ep->refs.load()) || is_exotic(fd) ||
         !counts_agree(ep, fd)) {

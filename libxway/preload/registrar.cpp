@@ -347,6 +347,7 @@ void on_attach(const WireMsg& message, int* fds, std::size_t count) {
     ep->arena = map;
     ep->slot = message.slot;
     ep->side = message.side;
+    ep->owner = process.token;
     ep->peer_pid = message.peer;
     if (ep->direct)
         return direct_on_attach(ep);
@@ -488,7 +489,8 @@ void registrar_cancel(Endpoint* ep, int fd) {
     const Guard guard(lock);
     const Phase phase = ep->phase.exchange(Phase::kOver);
     if (phase == Phase::kMatched) {
-        refuse_slot(ep->arena, ep->slot, ep->side);
+        if (ep->owner == process.token)
+            refuse_slot(ep->arena, ep->slot, ep->side);
     } else if (phase == Phase::kRegistered) {
         WireMsg message{};
         message.type = WireType::kCancel;
