@@ -329,20 +329,19 @@ ssize_t peek(Endpoint* ep, int fd, Cursor& to, int flags) {
                               : take(ep, fd, to, flags, false);
 }
 
-// A peek that waits for all: each time from the beginning.
-ssize_t peek_all(Endpoint* ep, int fd, const iovec* iov, int count, int flags,
-                 std::int64_t deadline) {
+// A peek that waits for `least` bytes: each time from the beginning.
+ssize_t peek_until(Endpoint* ep, int fd, const iovec* iov, int count, int flags, std::size_t least,
+                   std::int64_t deadline) {
     constexpr timespec kStep{0, 1'000'000};
     ssize_t before = -1;
     for (;;) {
         Cursor to(iov, count);
-        const std::size_t wanted = to.left();
         ssize_t got;
         {
             const Guard guard(ep->rx_lock, !ep->forked);
             got = peek(ep, fd, to, flags);
         }
-        if (got == 0 || (got < 0 && got != -EAGAIN) || got == static_cast<ssize_t>(wanted))
+        if (got == 0 || (got < 0 && got != -EAGAIN) || got >= static_cast<ssize_t>(least))
             return got;
         char byte;
         const bool over =
@@ -382,9 +381,11 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         return 0;
     if (nonblock && idle(ep))
         return keep.fail(EAGAIN);
-    if ((flags & MSG_PEEK) && (flags & MSG_WAITALL) && !nonblock) {
+    const std::size_t least =
+        flags & MSG_WAITALL ? wanted : std::min<std::size_t>(wanted, ep->rcv_lowat.load());
+    if ((flags & MSG_PEEK) && least > 1 && !nonblock) {
         const ssize_t seen =
-            peek_all(ep, fd, iov, count, flags, deadline_in(ep->rcv_timeout.load()));
+            peek_until(ep, fd, iov, count, flags, least, deadline_in(ep->rcv_timeout.load()));
         return seen < 0 ? keep.fail(-seen) : seen;
     }
     for (;;) {
@@ -395,8 +396,7 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         }
         if (result > 0) {
             got += static_cast<std::size_t>(result);
-            if (nonblock || got == wanted ||
-                (!(flags & MSG_WAITALL) && got >= ep->rcv_lowat.load()))
+            if (nonblock || got >= least)
                 return static_cast<ssize_t>(got);
             continue;
         }
