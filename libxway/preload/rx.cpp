@@ -343,9 +343,8 @@ ssize_t peek_until(Endpoint* ep, int fd, const iovec* iov, int count, int flags,
         }
         if (got == 0 || (got < 0 && got != -EAGAIN) || got >= static_cast<ssize_t>(least))
             return got;
-        char byte;
-        const bool over =
-            got > 0 && got == before && real.recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        pollfd end{fd, POLLRDHUP, 0};
+        const bool over = got > 0 && got == before && real.poll(&end, 1, 0) > 0;
         if (over || now_ns() >= deadline)
             return got;
         before = got;
