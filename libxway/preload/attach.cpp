@@ -192,7 +192,7 @@ void wake_own(Endpoint* ep) {
         if (!(who & kWaitBell) || !bell_works(ep))
             continue;
         // As the peer would: nobody asks for news again of a connection that has none.
-        const std::uint32_t number = ep->mine->bell % process.bells;
+        const std::uint32_t number = xway_load(&ep->mine->bell) % process.bells;
         ep->arena->view.header()->side[ep->side].bell[number].news.fetch_or(1ull << ep->slot);
         bell_ring_own(number);
     }

@@ -121,7 +121,8 @@ void copy_in(Endpoint* ep, Cursor& from, std::uint32_t bytes) {
     std::uint8_t* base = ep->arena->view.page(xway_ring_first(desc));
     std::uint32_t index = ep->tx.prod;
     // Taken long ago: before its indices come round again it must not be found.
-    if (ep->mine->inline_len != 0 && ep->tx.cons - ep->mine->inline_at >= ep->mine->inline_len)
+    const std::uint32_t inline_len = xway_load(&ep->mine->inline_len);
+    if (inline_len != 0 && ep->tx.cons - xway_load(&ep->mine->inline_at) >= inline_len)
         __atomic_store_n(&ep->mine->inline_len, 0, __ATOMIC_RELAXED);
     while (bytes > 0) {
         const std::uint32_t at = index & (size - 1);

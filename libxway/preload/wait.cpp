@@ -53,7 +53,7 @@ bool is_late(std::int64_t deadline) {
 // Waits for TCP's `events` and for the doorbell.
 ssize_t wait_kernel(Endpoint* ep, int fd, short events, std::int64_t deadline) {
     const bool bell = bell_works(ep);
-    const std::uint32_t number = ep->mine->bell % kArenaBells;
+    const std::uint32_t number = xway_load(&ep->mine->bell) % kArenaBells;
     pollfd fds[2] = {{fd, events, 0}, {bell ? bell_poll_set() : -1, POLLIN, 0}};
     if (bell) {
         bell_sleep(number);
