@@ -311,7 +311,7 @@ ssize_t peek(Endpoint* ep, int fd, Cursor& to, int flags) {
         if (step.op == XWAY_RX_RING) {
             const auto bytes =
                 static_cast<std::uint32_t>(std::min<std::size_t>(step.len, to.left()));
-            if (!copies([&] { copy_out(ep, ahead, to, bytes, false); }))
+            if (!copies([&] { copy_out(ep, ahead, to, bytes, (flags & MSG_TRUNC) != 0); }))
                 return -EFAULT;
             xway_rx_took(&ahead, bytes);
         } else if (step.op == XWAY_RX_TCP) {
