@@ -172,6 +172,16 @@ TEST_F(LibxwayHostile, an_epoch_far_away_is_nonsense) {
     }
 }
 
+TEST_F(LibxwayHostile, the_ring_is_left_where_the_mark_is) {
+    enter_ring();
+    peer_.send_ring(10);
+    peer_.to_tcp();
+    peer_.mine().head.fetch_add(100);
+    EXPECT_EQ(victim_.recv(1000), 10);
+    EXPECT_EQ(victim_.recv(1000), -1);
+    EXPECT_EQ(errno, EAGAIN);
+}
+
 // The largest ring wraps between the two halves of a message.
 TEST_F(LibxwayHostile, the_whole_window_may_be_a_ring) {
     peer_.to_ring(XWAY_RING_ORDER_MAX);
@@ -219,10 +229,19 @@ TEST_F(LibxwayHostile, nothing_is_written_where_all_is_thrown_away) {
 
 // ---- time ----
 
+std::int64_t cpu_ns() {
+    timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return used.tv_sec * 1000000000ll + used.tv_nsec;
+}
+
 TEST_F(LibxwayHostile, a_switch_that_never_comes_keeps_no_reader) {
     peer_.switch_to(1000, Peer::ring());
+    victim_.patience(10 * kPatience);
+    const std::int64_t before = cpu_ns();
     EXPECT_EQ(victim_.recv(10), -1);
     EXPECT_EQ(errno, EAGAIN);
+    EXPECT_LT(cpu_ns() - before, 3 * kPatience) << "it does not sleep";
     peer_.hang_up();
     victim_.patience(kNever);
     EXPECT_EQ(victim_.recv(10), 0);
@@ -347,7 +366,8 @@ TEST_F(LibxwayHostile, an_urgent_byte_holds_up_nobody) {
     peer_.hang_up();
     victim_.patience(kNever);
     EXPECT_LE(rx_unread(victim_.ep, victim_.fd), 22u);
-    expect_recv_ends();
+    EXPECT_EQ(victim_.recv(20, MSG_WAITALL), 20);
+    EXPECT_EQ(victim_.recv(20), 0);
 }
 
 TEST_F(LibxwayHostile, what_is_unread_is_never_more_than_there_is) {
