@@ -339,7 +339,7 @@ protected:
 };
 
 TEST_F(LibxwayNoise, in_turns) {
-    const std::uint64_t rounds = from_environment("XWAY_NOISE_ROUNDS", 300);
+    const std::uint64_t rounds = from_environment("XWAY_NOISE_ROUNDS", 200);
     std::uint64_t bytes = 0, switches = 0;
     for (std::uint64_t round = 0; round < rounds && !HasFailure(); round++) {
         SCOPED_TRACE("round " + std::to_string(round));
@@ -364,7 +364,7 @@ TEST_F(LibxwayNoise, in_turns) {
 }
 
 TEST_F(LibxwayNoise, all_at_once) {
-    const std::uint64_t rounds = from_environment("XWAY_NOISE_ROUNDS", 300) / 8;
+    const std::uint64_t rounds = from_environment("XWAY_NOISE_ROUNDS", 200) / 8;
     for (std::uint64_t round = 0; round < rounds && !HasFailure(); round++) {
         SCOPED_TRACE("round " + std::to_string(round));
         open(round);
