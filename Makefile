@@ -89,11 +89,11 @@ local: ## libxway from process to process: all of its tests; no Xen, no module
 
 # A stamp, so that an unchanged document costs nothing.
 .PHONY: abi
-abi: build/abi/checked ## does docs/protocol.md agree with include/xway?
-build/abi/checked: docs/protocol.md $(headers) $(wildcard tests/abi/*)
+abi: build/abi/checked ## do docs/protocol.md and docs/local.md agree with the headers?
+build/abi/checked: docs/protocol.md docs/local.md $(headers) libxway/arena.h libxway/wire.h $(wildcard tests/abi/*)
 	@mkdir -p $(@D)
 	@tests/abi/run >$(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
-	@echo "  ABI     docs/protocol.md: $$(tail -n 1 $(@D)/log)"
+	@echo "  ABI     docs/protocol.md, docs/local.md: $$(tail -n 1 $(@D)/log)"
 	@touch $@
 
 .PHONY: vm
