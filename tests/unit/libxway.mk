@@ -5,5 +5,5 @@ PRELOAD := ../../libxway/preload
 
 UNIT_TESTS += libxway_hostile_test
 libxway_hostile_test_SRCS := libxway_hostile_test.cpp libxway_noise_test.cpp $(patsubst %,$(PRELOAD)/%.cpp, \
-	attach endpoint epoll inherit init poll process real registrar rx signals table tx wait)
+	attach direct endpoint epoll inherit init listener poll process real registrar rx signals spare table tx wait)
 libxway_hostile_test_CPPFLAGS := -I$(TOP)/libxway/preload

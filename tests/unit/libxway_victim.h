@@ -163,9 +163,11 @@ public:
         map_.sides = 1u << kSide;
         map_.bells = 1;
         map_.bell[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        EXPECT_TRUE(process_make_bells());
+        EXPECT_TRUE(process_make_bells(kArenaBells));
         process.arena[process.arenas++] = &map_;
         ep = endpoint_new(false);
+        // As if another connection were in it: without an xwayd the last one's end unmaps an arena.
+        map_.endpoint[kSide][kArenaSlots - 1] = ep;
         table_set(fd, Entry::of(ep));
     }
     ~Victim() {
@@ -178,6 +180,7 @@ public:
 
     // As if xwayd had answered.
     bool attach() {
+        ep->owner = process.token;
         ep->arena = &map_;
         ep->slot = kSlot;
         ep->side = kSide;
