@@ -98,7 +98,10 @@ class Redis(App):
             self.server(path)
             found, _ = self.benchmark(path, variant, 2000)
             self.rates[path, variant] = min(rate for rate, _, _ in found.values())
-        return max(1000, int(self.rates[path, variant] * seconds / len(self.commands)))
+        count = max(1000, int(self.rates[path, variant] * seconds / len(self.commands)))
+        # Whole pipelines: of a count that it overshoots redis-benchmark may say that all clients have disconnected.
+        depth = self.variants[variant][1]
+        return (count + depth - 1) // depth * depth
 
     def load(self, path, variant, seconds):
         count = self.count(path, variant, seconds)

@@ -35,7 +35,7 @@ def _lines(bench, pattern, xs, scale):
 
 def _queues(bench, xs):
     found = {}
-    colours = iter(("#e45756", "#f2a6a6", "#4c78a8", "#a6c3e0"))
+    colours = iter(("#e45756", "#f2a6a6", "#4c78a8", "#a6c3e0", "#54a24b", "#a9d5a3"))
     for design in bench.lab.queue_designs():
         for kind, title in (("busy", "all open connections"), ("idle", "one opens connections")):
             points = []

@@ -70,7 +70,9 @@ static_assert(sizeof(WireMsg) == 64);
 // One page, written by xwayd, sealed, mapped read-only by the library.
 struct Mailbox {
     std::atomic<std::uint32_t> mail;    // messages ever sent to this process
-    std::atomic<std::uint32_t> enabled; // 0: policy or the operator wants no new registrations
+    // What policy wants registered. 0: nothing; 1: connections within a network namespace; 2: those
+    // to other addresses too, whose peers may be in another namespace of this machine.
+    std::atomic<std::uint32_t> enabled;
     // 1: the kernel lets xwayd take no descriptors from this process; they are to be passed.
     std::atomic<std::uint32_t> no_fetch;
 };

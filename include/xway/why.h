@@ -30,8 +30,8 @@
 	X(ZEROCOPY, "zerocopy", "the program uses MSG_ZEROCOPY")				\
 	X(FASTOPEN, "fastopen", "the connection was opened with TCP Fast Open")			\
 	X(ULP, "ulp", "the socket has an upper layer protocol (kTLS, for one)")			\
-	X(DISABLED, "disabled", "the module parameter `enable` is off")				\
-	X(FLIP, "flip", "the debug knob flip_ms has it on TCP just now")
+	X(DISABLED, "disabled", "policy, or the switch `enable`, says no")				\
+	X(FLIP, "flip", "the test option flip_ms has it on TCP just now")
 
 #define XWAY_WHY_ENUM(symbol, name, text) XWAY_WHY_##symbol,
 enum xway_why {

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <xway/abi.h>
 
@@ -48,7 +49,7 @@ const std::string& Client::cgroup() {
     return *cgroup_;
 }
 
-Result<void> Client::welcome(std::vector<SharedFd> bells, bool enabled,
+Result<void> Client::welcome(std::vector<SharedFd> bells, LocalScope scope,
                              const std::optional<Queues::Share>& queue) {
     UniqueFd pidfd(queue ? fcntl(caller_.pidfd.get(), F_DUPFD_CLOEXEC, 0) : -1);
     if (queue && !pidfd)
@@ -69,7 +70,7 @@ Result<void> Client::welcome(std::vector<SharedFd> bells, bool enabled,
 
     bells_ = std::move(bells);
     mailbox_ = std::move(*map);
-    enable(enabled);
+    set_scope(scope);
     WireMsg msg{};
     msg.type = WireType::kWelcome;
     std::vector<SharedFd> fds{share(std::move(for_reading))};
@@ -89,8 +90,24 @@ void Client::refuse_fetch() {
     mailbox()->no_fetch.store(1, std::memory_order_relaxed);
 }
 
-void Client::enable(bool enabled) {
-    mailbox()->enabled.store(enabled ? 1 : 0, std::memory_order_relaxed);
+void Client::set_scope(LocalScope scope) {
+    mailbox()->enabled.store(static_cast<std::uint32_t>(scope), std::memory_order_relaxed);
+}
+
+bool Client::mend_bells() {
+    bool mended = false;
+    for (const SharedFd& bell : bells_) {
+        const int fd = bell->get();
+        const int flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || (flags & O_NONBLOCK) != 0)
+            continue;
+        mended = fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+        // Full, it keeps whoever rings it. Not to be kept ourselves, we do not rely on the flag.
+        std::uint64_t count = 0;
+        const iovec whole{&count, sizeof(count)};
+        preadv2(fd, &whole, 1, -1, RWF_NOWAIT);
+    }
+    return mended;
 }
 
 void Client::send(const WireMsg& msg, std::vector<SharedFd> fds) {

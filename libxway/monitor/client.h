@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "caller.h"
+#include "local_policy.h"
 #include "loop.h"
 #include "pairing.h"
 #include "queues.h"
@@ -45,6 +46,9 @@ public:
     [[nodiscard]] ClientId id() const { return id_; }
     [[nodiscard]] const Caller& caller() const { return caller_; }
     [[nodiscard]] const std::vector<SharedFd>& bells() const { return bells_; }
+    // Sees to it that nobody is kept in a call to one of the doorbells, which all peers have and one
+    // may have made to block. True: one was.
+    bool mend_bells();
     [[nodiscard]] bool is_welcome() const { return mailbox_.data() != nullptr; }
     [[nodiscard]] bool is_lost() const { return lost_; }
     [[nodiscard]] bool is_direct() const { return direct_; }
@@ -56,9 +60,9 @@ public:
     void forget_cgroup() { cgroup_.reset(); }
 
     // Makes the mailbox and sends it. These are its doorbells from now on.
-    Result<void> welcome(std::vector<SharedFd> bells, bool enabled,
+    Result<void> welcome(std::vector<SharedFd> bells, LocalScope scope,
                          const std::optional<Queues::Share>& queue);
-    void enable(bool enabled); // what the mailbox says of new registrations
+    void set_scope(LocalScope scope); // what the mailbox says of new registrations
     // Descriptors cannot be taken from it; the mailbox says so.
     void refuse_fetch();
     [[nodiscard]] const SharedFd& pidfd() const { return pidfd_; }

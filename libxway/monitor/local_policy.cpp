@@ -195,12 +195,16 @@ LocalVerdict LocalPolicy::decide(const LocalConnection& connection) const {
     return LocalVerdict::deny;
 }
 
-bool LocalPolicy::may_allow(uid_t uid) const {
-    return std::any_of(rules_.begin(), rules_.end(), [&](const LocalRule& rule) {
+LocalScope LocalPolicy::scope(uid_t uid) const {
+    LocalScope widest = LocalScope::none;
+    for (const LocalRule& rule : rules_) {
         const bool has_place = !rule.user || !rule.peer_user;
-        return rule.verdict != LocalVerdict::deny &&
-               (has_place || *rule.user == uid || *rule.peer_user == uid);
-    });
+        if (rule.verdict != LocalVerdict::deny &&
+            (has_place || *rule.user == uid || *rule.peer_user == uid))
+            widest = std::max(widest, rule.netns == LocalRule::Netns::any ? LocalScope::any_netns
+                                                                          : LocalScope::own_netns);
+    }
+    return widest;
 }
 
 bool LocalPolicy::asks_for_cgroups() const {

@@ -36,6 +36,8 @@ struct LocalConnection {
 // direct: it is allowed, and in direct mode where both processes are.
 enum class LocalVerdict { deny, allow, direct };
 
+enum class LocalScope : std::uint32_t { none, own_netns, any_netns };
+
 // All conditions that are there must hold.
 struct LocalRule {
     enum class Netns { unsaid, same, any };
@@ -70,8 +72,8 @@ public:
         return decide(connection) != LocalVerdict::deny;
     }
 
-    // Whether any connection of this user may be allowed.
-    [[nodiscard]] bool may_allow(uid_t uid) const;
+    // Which connections of this user may be allowed; the values are those of Mailbox::enabled.
+    [[nodiscard]] LocalScope scope(uid_t uid) const;
     [[nodiscard]] bool asks_for_cgroups() const;
 
     [[nodiscard]] const std::vector<LocalRule>& rules() const { return rules_; }

@@ -151,7 +151,7 @@ void Monitor::reload() {
     for (const auto& [id, client] : clients_) {
         client->forget_cgroup();
         if (client->is_welcome())
-            client->enable(policy_.may_allow(client->caller().uid));
+            client->set_scope(policy_.scope(client->caller().uid));
     }
 }
 
@@ -299,9 +299,8 @@ void Monitor::hello(Client& client, Packet& packet) {
         bells.push_back(share(std::move(fd)));
     if ((packet.msg.flags & kHelloDirect) != 0)
         client.set_direct();
-    const bool enabled = policy_.may_allow(client.caller().uid);
     const auto queue = queues_.give(client.id(), client.caller().uid);
-    if (auto welcome = client.welcome(std::move(bells), enabled, queue); !welcome) {
+    if (auto welcome = client.welcome(std::move(bells), policy_.scope(client.caller().uid), queue); !welcome) {
         log(welcome.error().text());
         ++counters_.clients_refused;
         return client.lose();
@@ -583,6 +582,9 @@ void Monitor::tick() {
     for (const auto& [id, client] : clients_) {
         if (!client->is_welcome() && now - client->since() > kHelloWithin)
             client->lose();
+        if (client->mend_bells() && ++complaints_ <= kComplaintsPerTick)
+            log(fmt::format("a doorbell of process {} was made to block, by it or by a peer: mended",
+                            client->caller().pid));
     }
     if (!clients_.empty())
         busy_at_ = now;

@@ -168,20 +168,29 @@ void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word) {
         ring_peer(ep);
 }
 
+// As long as its counter is full it does not tell again. Only who means harm lets it come to that;
+// it may be another process that has it, so it is emptied.
+static void ring(int bell) {
+    std::uint64_t value = 1;
+    if (real.write(bell, &value, sizeof(value)) >= 0 || errno != EAGAIN) [[likely]]
+        return;
+    const iovec whole{&value, sizeof(value)};
+    preadv2(bell, &whole, 1, -1, RWF_NOWAIT);
+    value = 1;
+    real.write(bell, &value, sizeof(value));
+}
+
 void ring_peer(Endpoint* ep) {
     const std::uint32_t number = __atomic_load_n(&ep->theirs->bell, __ATOMIC_RELAXED) % kArenaBells;
     Bell* bell = &ep->arena->view.header()->side[ep->side ^ 1].bell[number];
     bell->news.fetch_or(1ull << ep->slot); // a full fence: pairs with whoever goes to sleep on it
-    if (bell->sleepers.load() != 0) {
-        const std::uint64_t one = 1;
-        real.write(ep->arena->bell[number % ep->arena->bells], &one, sizeof(one));
-    }
+    if (bell->sleepers.load() != 0)
+        ring(ep->arena->bell[number % ep->arena->bells]);
 }
 
 void bell_ring_own(std::uint32_t number) {
-    const std::uint64_t one = 1;
     if (number < process.bells)
-        real.write(process.bell[number], &one, sizeof(one));
+        ring(process.bell[number]);
 }
 
 void wake_own(Endpoint* ep) {

@@ -14,7 +14,6 @@ struct Config {
     std::uint32_t flip_ms = 0;    // XWAY_FLIP_MS: switch rails that often, for tests
     std::int64_t spin_ns = 20000; // XWAY_SPIN_US: how long a reader may look before it sleeps
     bool direct = false;    // XWAY_DIRECT=1: open and close without the kernel, if policy lets us
-    bool debug = false;     // XWAY_DEBUG=1: say on standard error what goes wrong
     char socket[256] = {};  // XWAY_SOCKET: where xwayd listens
     char runtime[256] = {}; // XDG_RUNTIME_DIR: this user's own may be below it
 };

@@ -154,6 +154,7 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->calls = 0;
     ep->nonblock = nonblock;
     ep->forked = false;
+    ep->foreign = false;
     ep->attached = false;
     ep->peer_lost = false;
     ep->direct = false;

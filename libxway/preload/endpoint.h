@@ -15,8 +15,9 @@
 //     kTcp --(matched, nobody inside, counts agree with the kernel's)--> kRing
 //     kTcp --(something that we cannot follow, or would not)-----------> kPlain
 //
-// kRing is not left: both of its directions may ride TCP for good. kPlain means hands off. kParked
-// is a connection of direct mode that no program has open; see direct.h.
+// kRing becomes kPlain once both of its directions ride TCP for good and nothing is left in a ring;
+// kPlain means hands off. kParked is a connection of direct mode that no program has open; see
+// direct.h.
 #pragma once
 
 #include <netinet/in.h>
@@ -58,6 +59,7 @@ struct ArenaMap {
     std::uint32_t sides;   // bit s: side s is ours (both, if a process talks to itself)
     std::uint32_t bells;   // doorbells of the peer
     int bell[kArenaBells]; // their eventfds
+    std::uint64_t unreleased[2];        // slots that xwayd is still to be told of (registrar.cpp)
     Endpoint* endpoint[2][kArenaSlots]; // whose slot it is, in this process
     Member* members[2][kArenaSlots];    // where it is in epoll sets (epoll.cpp)
 };
@@ -71,6 +73,7 @@ struct alignas(kCacheLine) Endpoint {
     std::atomic<std::uint32_t> calls;    // data calls so far, while kNew
     std::atomic<bool> nonblock;          // O_NONBLOCK, which belongs to the description
     std::atomic<bool> forked;            // other processes may hold descriptors
+    bool foreign;                        // the peer's address is not this namespace's
     std::atomic<std::uint32_t> tx_stays; // enum xway_why: sends by TCP for good; 0: need not
     std::atomic<bool> wr_shut, rd_shut;
     std::atomic<bool> peer_lost;               // the peer has been killed: nobody reads its rings
@@ -192,6 +195,9 @@ bool rx_peek(Endpoint* ep, int fd);
 bool tx_news(Endpoint* ep);
 // A send rides the ring, so the kernel's idea of writable is not the socket's.
 bool tx_on_ring(const Endpoint* ep);
+// The ring is full, and TCP has heard the last of the peer: has it only shut its direction down, or
+// has it been killed? TCP tells whoever sends by it. True: the sends go there from now on.
+bool tx_leave_if_shut(Endpoint* ep, int fd);
 // Changes the rail, if that is due, now and not with the next byte.
 void tx_choose(Endpoint* ep);
 // Bytes sent into the ring that the peer has not taken.

@@ -56,7 +56,7 @@ struct EpollSet {
     std::uint32_t refs;
     int fd;
     int inner;         // -1: no member has ever been attached
-    std::uint64_t tag; // what the program's set has as the inner set's data
+    std::uint64_t tag; // what the program's set has as the inner set's data; + 1: the doorbell's
     std::uint32_t bell;
     int since_kernel;
     bool nested;   // the kernel watches it for another set
@@ -187,7 +187,7 @@ void remove(Member* m) {
     free_members = m;
 }
 
-// The second set, with the doorbell in it, inside the program's.
+// The second set, inside the program's, and the doorbell beside it.
 bool open_inner(EpollSet* set) {
     if (set->inner >= 0)
         return true;
@@ -198,11 +198,14 @@ bool open_inner(EpollSet* set) {
     event.events = EPOLLIN | EPOLLET;
     if (getrandom(&set->tag, sizeof(set->tag), GRND_NONBLOCK) != sizeof(set->tag))
         set->tag = reinterpret_cast<std::uintptr_t>(set) * 0x9e3779b97f4a7c15u;
-    bool good = real.epoll_ctl(inner, EPOLL_CTL_ADD, process.bell[set->bell], &event) == 0;
     event.data.u64 = set->tag;
-    good = good && real.epoll_ctl(set->fd, EPOLL_CTL_ADD, inner, &event) == 0;
-    if (!good) {
+    if (real.epoll_ctl(set->fd, EPOLL_CTL_ADD, inner, &event) != 0) {
         process_unhide(inner);
+        return false;
+    }
+    event.data.u64 = set->tag + 1;
+    if (real.epoll_ctl(set->fd, EPOLL_CTL_ADD, process.bell[set->bell], &event) != 0) {
+        process_unhide(inner); // leaves the program's set with it
         return false;
     }
     set->inner = inner;
@@ -374,8 +377,8 @@ int collect(EpollSet* set, epoll_event* events, int most) {
     return count;
 }
 
-// The kernel has woken the program's set. Takes the inner set's number out of `events`, and notes
-// which members it stands for.
+// The kernel has woken the program's set. Takes the numbers of the doorbell and of the inner set out
+// of `events`, and notes which members the latter stands for.
 int filter(EpollSet* set, epoll_event* events, int count) {
     if (set->inner < 0)
         return count;
@@ -384,7 +387,7 @@ int filter(EpollSet* set, epoll_event* events, int count) {
     for (int i = 0; i < count; i++) {
         if (events[i].data.u64 == set->tag)
             inner = true;
-        else
+        else if (events[i].data.u64 != set->tag + 1)
             events[kept++] = events[i];
     }
     if (!inner)
@@ -424,7 +427,13 @@ int kernel_wait(EpollSet* set, int set_fd, epoll_event* events, int most, std::i
                 set_fd, events, most,
                 static_cast<int>(std::min<std::int64_t>((left + 999999) / 1000000, INT_MAX)), mask);
     }
-    return count <= 0 ? count : filter(set, events, count);
+    // Both numbers of our own may have come, and filled what there was room for.
+    for (int tries = 0;; tries++) {
+        const int kept = count > 0 ? filter(set, events, count) : count;
+        if (kept != 0 || count < most || tries == 3)
+            return kept;
+        count = real.epoll_pwait(set_fd, events, most, 0, nullptr);
+    }
 }
 
 bool spin(EpollSet* set) {
@@ -625,7 +634,8 @@ int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std
         }
         count = collect(set, events, most);
         if (count > 0) {
-            if (count < most && ++set->since_kernel >= kKernelEvery) {
+            // A nested set is readable as long as the kernel has the doorbell's ring to tell of.
+            if (count < most && (set->nested || ++set->since_kernel >= kKernelEvery)) {
                 set->since_kernel = 0;
                 const int more = kernel_wait(set, set_fd, events + count, most - count, 0, nullptr);
                 count += std::max(more, 0);

@@ -72,7 +72,6 @@ void config_read() {
     config.after = static_cast<std::uint32_t>(number("XWAY_AFTER", config.direct ? 0 : 8));
     config.flip_ms = static_cast<std::uint32_t>(number("XWAY_FLIP_MS", 0));
     config.spin_ns = number("XWAY_SPIN_US", 20) * 1000;
-    config.debug = number("XWAY_DEBUG", 0) != 0;
     text(kWirePathVariable, config.socket);
     text("XDG_RUNTIME_DIR", config.runtime);
 }

@@ -178,7 +178,7 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
     short now = 0;
     const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
     const bool rx_ring = (xway_load(&ep->rx.epoch) & 1) != 0 && !ep->rx_cut;
-    const bool tx_ring = tx_on_ring(ep);
+    bool tx_ring = tx_on_ring(ep);
     const std::uint32_t enough = ep->rcv_lowat.load(std::memory_order_relaxed);
     if ((events & (POLLIN | POLLRDNORM)) && rx_ready(ep) != 0 &&
         (enough <= 1 || rx_unread(ep, fd) >= enough))
@@ -201,6 +201,8 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
             ask = true;
         }
     }
+    if (ask && tx_ring && (events & ~now & (POLLOUT | POLLWRNORM)) && tx_leave_if_shut(ep, fd))
+        tx_ring = false;
     pollfd kernel{fd, events, 0};
     if (ask && real.poll(&kernel, 1, 0) > 0) {
         if (tx_ring)

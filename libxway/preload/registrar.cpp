@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <iterator>
 #include <new>
+#include <utility>
 
 #include "../queue.h"
 #include "../wire.h"
@@ -43,7 +44,8 @@ QueueMemory* queue;                         // nullptr: xwayd wants requests by 
 int queue_bell = -1;                        // wakes xwayd
 bool queue_shared;                          // with other processes of this user
 std::uint64_t queue_name;                   // of this process in it
-std::int64_t queue_checked;                 // coarse: when xwayd was last known to live
+std::int64_t monitor_checked;               // coarse: when xwayd was last known to live
+bool rest_to_release;                       // an arena has ArenaMap::unreleased
 std::atomic<std::uint64_t> asked, answered; // registrations; their difference may be under way
 
 // What xwayd repeats in its answer: the place, and the tenant's number.
@@ -112,15 +114,14 @@ void join_queue(const WireMsg& welcome, int* fds) {
     fds[1] = -1;
     queue_shared = (welcome.flags & kWelcomeShared) != 0;
     queue_name = welcome.conn;
-    queue_checked = coarse_ns();
 }
 
-// A queue does not tell that nobody reads it any more; the socket does.
+// Neither a queue nor a mailbox tells that there is nobody any more; the socket does.
 bool monitor_lives() {
     const std::int64_t now = coarse_ns();
-    if (now - queue_checked < kRetryNs)
+    if (now - monitor_checked < kRetryNs)
         return true;
-    queue_checked = now;
+    monitor_checked = now;
     char byte;
     const ssize_t got = real.recv(process.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0 || (got < 0 && errno == EAGAIN))
@@ -140,9 +141,10 @@ bool put_in_queue(const WireMsg& message, std::uint64_t cookie) {
 }
 
 // With the lock. By the queue if there is one and it has room, else by the socket.
-void send_request(const WireMsg& message) {
-    if (process.control >= 0 && !put_in_queue(message, 0) && process.control >= 0)
-        send_message(message, nullptr, 0);
+bool send_request(const WireMsg& message) {
+    return process.control >= 0 &&
+           (put_in_queue(message, 0) ||
+            (process.control >= 0 && send_message(message, nullptr, 0)));
 }
 
 // By the queue no descriptor is passed: xwayd takes it, and knows by the cookie that it is still
@@ -215,13 +217,36 @@ bool is_reset_by_close(int fd) {
            (option.l_onoff != 0 && option.l_linger == 0);
 }
 
-void release_slot(std::uint32_t arena, std::uint32_t slot, std::uint32_t side) {
+bool release_slot(std::uint32_t arena, std::uint32_t slot, std::uint32_t side) {
     WireMsg message{};
     message.type = WireType::kRelease;
     message.arena = arena;
     message.slot = slot;
     message.side = side;
-    send_request(message);
+    return send_request(message);
+}
+
+// The same, or, if xwayd takes nothing just now, later.
+void release_slot(ArenaMap* map, std::uint32_t slot, std::uint32_t side) {
+    if (release_slot(map->id, slot, side) || process.control < 0)
+        return;
+    map->unreleased[side] |= 1ull << slot;
+    rest_to_release = true;
+}
+
+void release_rest() {
+    if (!rest_to_release)
+        return;
+    rest_to_release = false;
+    const Guard guard(process.lock);
+    for (std::uint32_t i = 0; i < process.arenas; i++) {
+        for (std::uint32_t side = 0; side < 2; side++) {
+            ArenaMap* map = process.arena[i];
+            std::uint64_t bits = std::exchange(map->unreleased[side], 0);
+            for (; map->session == session && bits != 0; bits &= bits - 1)
+                release_slot(map, static_cast<std::uint32_t>(__builtin_ctzll(bits)), side);
+        }
+    }
 }
 
 // Gives back a slot that was never used: the peer, which may use its end already, is to know that
@@ -233,7 +258,7 @@ void refuse_slot(ArenaMap* map, std::uint32_t slot, std::uint32_t side) {
     }
     map->view.slot(slot)->side[side].flags.fetch_or(kSlotTcpOnly | kSlotLeft);
     if (map->session == session)
-        release_slot(map->id, slot, side);
+        release_slot(map, slot, side);
 }
 
 // An xwayd that is started anew may name its arenas alike.
@@ -440,6 +465,25 @@ bool read_message() {
     return true;
 }
 
+// With the lock.
+void read_messages() {
+    while (process.control >= 0 && read_message()) {
+    }
+}
+
+// With the lock. Does xwayd want to hear of such a connection?
+bool is_wanted(const Endpoint* ep) {
+    if (ep->foreign && !mailbox)
+        read_messages();
+    const Mailbox* box = mailbox;
+    if (!box)
+        return !ep->foreign;
+    if (box->enabled.load(std::memory_order_relaxed) >= (ep->foreign ? 2u : 1u))
+        return true;
+    monitor_lives(); // or another one will be asked next time
+    return false;
+}
+
 } // namespace
 
 void registrar_connect() {
@@ -454,10 +498,11 @@ void registrar_register(Endpoint* ep, int fd) {
     const KeepErrno keep;
     const Guard guard(lock);
     Phase fresh = Phase::kNew;
-    if (!connect_monitor() || (mailbox && !mailbox.load()->enabled.load())) {
+    if (!connect_monitor() || !is_wanted(ep)) {
         ep->calls = 0;
         return;
     }
+    release_rest();
     if (!ep->phase.compare_exchange_strong(fresh, Phase::kRegistered))
         return;
     WireMsg message{};
@@ -479,8 +524,7 @@ void registrar_read_mail() {
     const Critical critical;
     if (!lock.try_lock())
         return;
-    while (process.control >= 0 && read_message()) {
-    }
+    read_messages();
     lock.unlock();
 }
 
@@ -514,8 +558,18 @@ void registrar_release(Endpoint* ep) {
         if (!named)
             drop_if_unused(map);
     }
-    if (named)
-        release_slot(map->id, ep->slot, ep->side);
+    if (named) {
+        release_rest();
+        release_slot(map, ep->slot, ep->side);
+    }
+}
+
+bool registrar_reaches_out() {
+    const KeepErrno keep;
+    if (const Mailbox* box = mailbox.load(std::memory_order_acquire))
+        return box->enabled.load(std::memory_order_relaxed) >= 2;
+    const Guard guard(lock);
+    return config.enabled && connect_monitor();
 }
 
 bool registrar_ready() {

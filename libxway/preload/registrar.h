@@ -12,6 +12,8 @@ namespace xway {
 
 // Looks for xwayd now, not with the first connection that is registered.
 void registrar_connect();
+// May a connection to an address that is not this namespace's be registered? As far as is known.
+bool registrar_reaches_out();
 // Passes the socket to xwayd; Phase::kRegistered follows, or stays away.
 void registrar_register(Endpoint* ep, int fd);
 // Takes in what xwayd has sent; Phase::kMatched or kOver follows for the connections concerned.

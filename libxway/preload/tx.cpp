@@ -236,6 +236,7 @@ ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (publish(ep, bytes)) [[likely]]
         return bytes;
     // By TCP at once: a peer that follows as fast as it cuts must not keep us here.
+    __atomic_store_n(&ep->mine->inline_len, 0, __ATOMIC_RELAXED);
     from = before;
     to_tcp(ep, XWAY_WHY_PEER_ASKED);
     return put_tcp(ep, fd, from, flags);
@@ -314,6 +315,16 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
 void tx_choose(Endpoint* ep) {
     const Guard guard(ep->tx_lock, !ep->forked);
     on_ring(ep);
+}
+
+bool tx_leave_if_shut(Endpoint* ep, int fd) {
+    pollfd end{fd, POLLRDHUP, 0};
+    if (real.poll(&end, 1, 0) <= 0 || tx_news(ep))
+        return false;
+    std::uint32_t none = 0;
+    ep->tx_stays.compare_exchange_strong(none, XWAY_WHY_PEER_CLOSED);
+    tx_choose(ep);
+    return true;
 }
 
 bool tx_on_ring(const Endpoint* ep) {

@@ -83,17 +83,6 @@ ssize_t wait_kernel(Endpoint* ep, int fd, short events, std::int64_t deadline) {
     return slept(result < 0 ? result : 0, deadline);
 }
 
-// The ring stays full, and TCP has heard the last of the peer: has it only shut its direction down?
-// Of a socket that is closed, TCP tells whoever sends by it.
-bool leave_for_tcp(Endpoint* ep, int fd) {
-    pollfd end{fd, POLLRDHUP, 0};
-    if (real.poll(&end, 1, 0) <= 0 || tx_news(ep))
-        return false;
-    std::uint32_t none = 0;
-    ep->tx_stays.compare_exchange_strong(none, XWAY_WHY_PEER_CLOSED);
-    return true;
-}
-
 } // namespace
 
 bool bell_works(const Endpoint* ep) {
@@ -198,7 +187,7 @@ ssize_t wait_tx(Endpoint* ep, int fd, std::int64_t deadline) {
         return 0;
     const std::int64_t until = std::min(deadline, now_ns() + kWriterLookNs);
     const int result = sleep_on(word, value, until);
-    if (result == -ETIMEDOUT && (endpoint_peer_lost(ep, fd) || leave_for_tcp(ep, fd)))
+    if (result == -ETIMEDOUT && (endpoint_peer_lost(ep, fd) || tx_leave_if_shut(ep, fd)))
         return 0;
     return slept(result, deadline);
 }

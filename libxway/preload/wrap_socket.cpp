@@ -38,7 +38,7 @@ bool same_host(const sockaddr_storage& a, const sockaddr_storage& b) {
                   &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr, sizeof(in6_addr)) == 0;
 }
 
-// Is the other end on this machine? Whoever speaks to an address of his own is.
+// Is the other end in this network namespace? Whoever speaks to an address of his own is.
 bool is_local(int fd, const sockaddr* peer, socklen_t length) {
     if (peer->sa_family != AF_INET && peer->sa_family != AF_INET6)
         return false;
@@ -53,9 +53,17 @@ bool is_local(int fd, const sockaddr* peer, socklen_t length) {
            same_host(own, other);
 }
 
-void adopt(int fd, bool nonblock) {
-    if (Endpoint* ep = endpoint_new(nonblock))
-        table_set(fd, Entry::of(ep));
+// A connection to another address is ours if policy pairs those, too.
+Endpoint* adopt(int fd, const sockaddr* peer, socklen_t length, bool nonblock) {
+    const bool local = is_local(fd, peer, length);
+    if (!local && !registrar_reaches_out())
+        return nullptr;
+    Endpoint* ep = endpoint_new(nonblock);
+    if (!ep)
+        return nullptr;
+    ep->foreign = !local;
+    table_set(fd, Entry::of(ep));
+    return ep;
 }
 
 template <typename Kernel>
@@ -80,8 +88,7 @@ int accept_with(sockaddr* address, socklen_t* length, bool nonblock, Kernel kern
     if (direct)
         return fd;
     table_set(fd, Entry());
-    if (is_local(fd, reinterpret_cast<sockaddr*>(&peer), peer_length))
-        adopt(fd, nonblock);
+    adopt(fd, reinterpret_cast<sockaddr*>(&peer), peer_length, nonblock);
     return fd;
 }
 
@@ -217,10 +224,8 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
     if (!entry.is_socket() || !address || (result != 0 && errno != EINPROGRESS && errno != EINTR))
         return result;
     const KeepErrno keep;
-    if (!is_local(fd, address, length))
-        return result;
-    adopt(fd, entry.nonblock());
-    if (Endpoint* ep = table_endpoint(fd))
+    Endpoint* ep = adopt(fd, address, length, entry.nonblock());
+    if (ep && !ep->foreign)
         direct_by_kernel(ep, address, length);
     return result;
 }

@@ -78,7 +78,8 @@ def wait_until(condition, seconds=GUARD, step=0.02):
 class Xwayd:
     """A daemon of our own. A killed one can be started again at the same place."""
 
-    def __init__(self, lab, name="xwayd"):
+    def __init__(self, lab, name="xwayd", options=()):
+        self.options = options
         self.path, self.log = lab.dir / f"{name}.sock", lab.dir / f"{name}.log"
         self.process = None
         self.start()
@@ -87,7 +88,7 @@ class Xwayd:
         reading, writing = os.pipe()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [XWAYD, "--socket", self.path, "--ready-fd", str(writing)], stdin=subprocess.DEVNULL, stdout=log,
+                [XWAYD, "--socket", self.path, "--ready-fd", str(writing), *self.options], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, pass_fds=[writing], preexec_fn=die_with_parent)
         os.close(writing)
         with open(reading, "rb") as ready:
@@ -152,8 +153,8 @@ class Lab:
             process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def xwayd(self, name="xwayd"):
-        daemon = Xwayd(self, name)
+    def xwayd(self, name="xwayd", options=()):
+        daemon = Xwayd(self, name, options)
         self.processes.append(daemon.process)
         return daemon
 

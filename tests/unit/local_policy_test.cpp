@@ -89,7 +89,7 @@ TEST(LocalPolicyTest, direct_is_allowed_and_more) {
     connection.same_netns = false;
     EXPECT_EQ(rules.decide(connection), LocalVerdict::deny);
     EXPECT_EQ(policy("direct netns=any\n").decide(connection), LocalVerdict::direct);
-    EXPECT_TRUE(policy("direct user=5\n").may_allow(5));
+    EXPECT_EQ(policy("direct user=5\n").scope(5), LocalScope::own_netns);
     EXPECT_EQ(LocalPolicy().decide(between(5, 5)), LocalVerdict::allow);
     connection.a.cgroup.reset();
     connection.b.cgroup.reset();
@@ -126,11 +126,11 @@ TEST(LocalPolicyTest, namespaces) {
 }
 
 TEST(LocalPolicyTest, knows_whom_it_can_never_allow) {
-    EXPECT_TRUE(LocalPolicy().may_allow(1));
-    EXPECT_FALSE(policy("deny\n").may_allow(1));
-    EXPECT_TRUE(policy("allow user=5\n").may_allow(1)) << "as the peer of 5";
-    EXPECT_FALSE(policy("allow user=5 peer-user=6\n").may_allow(1));
-    EXPECT_TRUE(policy("allow user=5 peer-user=6\n").may_allow(6));
+    EXPECT_EQ(LocalPolicy().scope(1), LocalScope::own_netns);
+    EXPECT_EQ(policy("deny\n").scope(1), LocalScope::none);
+    EXPECT_EQ(policy("allow user=5\n").scope(1), LocalScope::own_netns) << "as the peer of 5";
+    EXPECT_EQ(policy("allow user=5 peer-user=6\n").scope(1), LocalScope::none);
+    EXPECT_EQ(policy("allow user=5 peer-user=6\n").scope(6), LocalScope::own_netns);
 }
 
 TEST(LocalPolicyTest, mistakes_are_named_with_their_line) {
