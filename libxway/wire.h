@@ -24,7 +24,8 @@ enum class WireType : std::uint32_t {
     // Library to xwayd.
     kHello = 1, // first of all. arg: kWireVersion; flags: kHelloDirect, if it is in direct mode;
                 // fds: 1..kArenaBells eventfds, its doorbells
-    kRegister,  // fds: a connected TCP socket. Wanted: a slot with its other end
+    kRegister,  // fds: a connected TCP socket. Wanted: a slot with its other end. address, port: in
+                // direct mode, where it was dialled to; 0: not by this process
     kCancel,    // conn was closed before an answer came; an answer that is under way is ignored
     kRelease,   // arena, slot, side: this side uses it no more
     kListen,    // conn: name of a listener, whose connections may be direct; fds: the socket
@@ -69,7 +70,7 @@ static_assert(sizeof(WireMsg) == 64);
 
 // One page, written by xwayd, sealed, mapped read-only by the library.
 struct Mailbox {
-    std::atomic<std::uint32_t> mail;    // messages ever sent to this process
+    std::atomic<std::uint32_t> mail; // messages ever sent to this process
     // What policy wants registered. 0: nothing; 1: connections within a network namespace; 2: those
     // to other addresses too, whose peers may be in another namespace of this machine.
     std::atomic<std::uint32_t> enabled;

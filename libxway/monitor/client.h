@@ -46,8 +46,8 @@ public:
     [[nodiscard]] ClientId id() const { return id_; }
     [[nodiscard]] const Caller& caller() const { return caller_; }
     [[nodiscard]] const std::vector<SharedFd>& bells() const { return bells_; }
-    // Sees to it that nobody is kept in a call to one of the doorbells, which all peers have and one
-    // may have made to block. True: one was.
+    // Sees to it that nobody is kept in a call to one of the doorbells, which all peers have and
+    // one may have made to block. True: one was.
     bool mend_bells();
     [[nodiscard]] bool is_welcome() const { return mailbox_.data() != nullptr; }
     [[nodiscard]] bool is_lost() const { return lost_; }

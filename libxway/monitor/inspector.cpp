@@ -230,8 +230,9 @@ Inspector::Report Inspector::look(Job& job, SocketLookup& lookup) {
     if (job.pidfd && !is_socket(report, job.cookie))
         report.found = XWAY_WHY_PEER_CLOSED;
     const auto* end = std::get_if<TcpEnd>(&report.found);
-    if (end)
-        lookup.learn(job.file.get(), end->flow.netns);
+    report.netns = netns_of(job.file.get());
+    if (report.netns != 0)
+        lookup.learn(job.file.get(), report.netns);
     if (job.about == About::end || !end)
         return report;
     const TcpEnd dialer = *end;

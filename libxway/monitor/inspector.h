@@ -48,7 +48,8 @@ public:
         std::uint64_t conn;
         std::uint32_t ask; // of a supply
         std::variant<TcpEnd, TcpListener, TcpEnds, xway_why, NotASocket, Refused> found;
-        UniqueFd dialer; // of a supply, to be passed on; what is left here is closed
+        UniqueFd dialer;         // of a supply, to be passed on; what is left here is closed
+        std::uint64_t netns = 0; // of an end, even one that is closed by now; 0: cannot be told
     };
 
     // Reports come from the loop, or from inspect() for users that are trusted. The lookup learns

@@ -300,7 +300,8 @@ void Monitor::hello(Client& client, Packet& packet) {
     if ((packet.msg.flags & kHelloDirect) != 0)
         client.set_direct();
     const auto queue = queues_.give(client.id(), client.caller().uid);
-    if (auto welcome = client.welcome(std::move(bells), policy_.scope(client.caller().uid), queue); !welcome) {
+    if (auto welcome = client.welcome(std::move(bells), policy_.scope(client.caller().uid), queue);
+        !welcome) {
         log(welcome.error().text());
         ++counters_.clients_refused;
         return client.lose();
@@ -330,14 +331,16 @@ void Monitor::on_entry(uid_t uid, ClientId owner, const QueueEntry& entry) {
 }
 
 // Whether this registration may be inspected; then its name is taken.
-bool Monitor::admit(Client& client, std::uint64_t conn) {
+bool Monitor::admit(Client& client, const WireMsg& msg) {
+    const std::uint64_t conn = msg.conn;
     ++counters_.registered;
     std::size_t& inspected = inspected_of_[client.id()];
     if (inspected + pairing_.waiting(client.id()) >= options_.pairing.per_client) {
         decline(client.id(), conn, XWAY_WHY_PEER_BUSY);
         return false;
     }
-    if (!inspected_.try_emplace({client.id(), conn}, false).second) {
+    const Endpoint dialled{Address::from_v6(msg.address), static_cast<std::uint16_t>(msg.port)};
+    if (!inspected_.try_emplace({client.id(), conn}, Inspected{dialled}).second) {
         violation(client, "registers two sockets by one name");
         return false;
     }
@@ -351,7 +354,7 @@ void Monitor::register_end(Client& client, Packet& packet) {
         return decline(client.id(), conn, XWAY_WHY_NO_MEMORY);
     if (packet.fds.size() != 1)
         return violation(client, fmt::format("registers {} sockets at once", packet.fds.size()));
-    if (!admit(client, conn))
+    if (!admit(client, packet.msg))
         return;
     inspector_.inspect(client.id(), client.caller().uid, conn, std::move(packet.fds[0]));
     packet.fds.clear();
@@ -360,7 +363,7 @@ void Monitor::register_end(Client& client, Packet& packet) {
 void Monitor::register_number(Client& client, const QueueEntry& entry) {
     if (!client.pidfd())
         return; // it has no queue; others of its user say this
-    if (admit(client, entry.msg.conn))
+    if (admit(client, entry.msg))
         inspector_.fetch(client.id(), client.caller().uid, entry.msg.conn, client.pidfd(),
                          static_cast<int>(entry.msg.arg), entry.cookie);
 }
@@ -369,9 +372,9 @@ void Monitor::cancel(Client& client, const Packet& packet) {
     if (!packet.fds.empty())
         return violation(client, "cancels with descriptors");
     const auto inspected = inspected_.find({client.id(), packet.msg.conn});
-    const bool is_inspected = inspected != inspected_.end() && !inspected->second;
+    const bool is_inspected = inspected != inspected_.end() && !inspected->second.cancelled;
     if (is_inspected)
-        inspected->second = true;
+        inspected->second.cancelled = true;
     // Else an answer is under way.
     if (is_inspected || pairing_.cancel(client.id(), packet.msg.conn))
         ++counters_.cancelled;
@@ -419,8 +422,15 @@ void Monitor::on_report(Inspector::Report& report) {
 
 void Monitor::on_end(Client& client, const Inspector::Report& report) {
     const auto inspected = inspected_.find({report.client, report.conn});
-    const bool cancelled = inspected->second;
+    const auto [dialled, cancelled] = inspected->second;
     inspected_.erase(inspected);
+    const auto* end = std::get_if<TcpEnd>(&report.found);
+    // That the first connections are closed again before they are looked at is no reason to be
+    // without a stock.
+    if (end)
+        begin_stock(client, end->flow);
+    else if (dialled.port != 0 && report.netns != 0)
+        begin_stock(client, {{}, dialled, 0, report.netns});
     if (cancelled)
         return;
     if (const auto* why = std::get_if<xway_why>(&report.found))
@@ -429,11 +439,9 @@ void Monitor::on_end(Client& client, const Inspector::Report& report) {
         client.refuse_fetch();
         return decline(report.client, report.conn, XWAY_WHY_PEER_REFUSED);
     }
-    const auto* end = std::get_if<TcpEnd>(&report.found);
     if (!end)
         return violation(client, "registers what is no socket");
     const Registration registration{report.client, report.conn, end->cookie, end->inode, end->flow};
-    begin_stock(client, registration);
     pair(client, registration);
 }
 
@@ -583,8 +591,9 @@ void Monitor::tick() {
         if (!client->is_welcome() && now - client->since() > kHelloWithin)
             client->lose();
         if (client->mend_bells() && ++complaints_ <= kComplaintsPerTick)
-            log(fmt::format("a doorbell of process {} was made to block, by it or by a peer: mended",
-                            client->caller().pid));
+            log(fmt::format(
+                "a doorbell of process {} was made to block, by it or by a peer: mended",
+                client->caller().pid));
     }
     if (!clients_.empty())
         busy_at_ = now;

@@ -77,7 +77,7 @@ private:
     void on_entry(uid_t uid, ClientId owner, const QueueEntry& entry);
     void register_end(Client& client, Packet& packet);
     void register_number(Client& client, const QueueEntry& entry);
-    bool admit(Client& client, std::uint64_t conn);
+    bool admit(Client& client, const WireMsg& msg);
     void cancel(Client& client, const Packet& packet);
     void release(Client& client, const Packet& packet);
     void listen_at_port(Client& client, Packet& packet);
@@ -108,7 +108,7 @@ private:
     void tell(Client& client, const Client& peer, const ArenaPool::Place& place,
               const Registration& end, unsigned side);
     void let_go(const ArenaPool::Ended& ended);
-    void begin_stock(Client& dialer, const Registration& end);
+    void begin_stock(Client& dialer, const Flow& flow);
     void stock(const Direct::Ask& ask);
     std::optional<Direct::Name> listener_of(const Flow& flow, const Client& dialer);
     xway_why grant(Client& client, Inspector::Report& report); // NONE: done
@@ -137,7 +137,11 @@ private:
     ClientId last_client_ = 0;
     std::map<ClientId, std::unique_ptr<Client>> clients_;
     std::map<uid_t, std::size_t> clients_of_;
-    std::map<ConnName, bool> inspected_; // registrations that the inspector has; true: cancelled
+    struct Inspected {
+        Endpoint dialled; // as the process says; port 0: it does not
+        bool cancelled = false;
+    };
+    std::map<ConnName, Inspected> inspected_; // registrations that the inspector has
     std::map<ClientId, std::size_t> inspected_of_;
     std::vector<ClientId> lost_;
     unsigned complaints_ = 0;   // since the last tick

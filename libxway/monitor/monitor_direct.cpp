@@ -83,17 +83,18 @@ void Monitor::more(Client& client, const Packet& packet) {
 // ---- what becomes of it ----
 
 // The connection that a process in direct mode has registered may be the first of many.
-void Monitor::begin_stock(Client& dialer, const Registration& end) {
-    const Endpoint& to = end.flow.remote;
+void Monitor::begin_stock(Client& dialer, const Flow& dialled) {
+    const Endpoint& to = dialled.remote;
     const auto now = Clock::now();
     // A zone could not be said.
-    if (!dialer.is_direct() || end.flow.device != 0 || !direct_.needs(dialer.id(), to, now))
+    if (!dialer.is_direct() || dialled.device != 0 || !direct_.needs(dialer.id(), to, now))
         return;
-    const Flow flow = end.flow.mirrored();
+    const Flow flow = dialled.mirrored();
     const auto name = listener_of(flow, dialer);
     Client* peer = name ? find(name->first) : nullptr;
     if (!peer || peer == &dialer ||
-        decide(dialer, end, *peer, {name->first, name->second, 0, 0, flow}) != LocalVerdict::direct)
+        decide(dialer, {dialer.id(), 0, 0, 0, dialled}, *peer,
+               {name->first, name->second, 0, 0, flow}) != LocalVerdict::direct)
         return;
     if (const auto ask = direct_.begin(dialer.id(), *name, to, now))
         stock(*ask);

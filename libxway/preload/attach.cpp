@@ -80,6 +80,7 @@ void reset_rails(Endpoint* ep) {
     ep->tx_entered = 0;
     ep->tx_full = 0;
     ep->tx_ring_bytes = 0;
+    ep->tx_inline = 0;
     ep->flip_at = 0;
     ep->tx_why = XWAY_WHY_WAITING;
     ep->tx = {};
@@ -89,6 +90,9 @@ void reset_rails(Endpoint* ep) {
     ep->rx_error = 0;
     ep->rx_ring_bytes = 0;
     ep->looked_at = 0;
+    ep->rx_seen = 0;
+    ep->rx_seen_epoch = 0;
+    ep->rx_heard = 0;
     ep->rx = {};
     ep->rx_spin = {};
     ep->attached = true;
@@ -175,7 +179,7 @@ static void ring(int bell) {
     if (real.write(bell, &value, sizeof(value)) >= 0 || errno != EAGAIN) [[likely]]
         return;
     const iovec whole{&value, sizeof(value)};
-    preadv2(bell, &whole, 1, -1, RWF_NOWAIT);
+    real.preadv2(bell, &whole, 1, -1, RWF_NOWAIT);
     value = 1;
     real.write(bell, &value, sizeof(value));
 }

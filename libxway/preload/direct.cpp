@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 
 #include <algorithm>
@@ -31,7 +32,7 @@ constexpr std::uint64_t kEarly = 1024; // calls of connect() between two request
 
 // The parked connections to one address, the one that was parked first in front.
 struct Stock {
-    bool used;
+    bool used, granted;
     std::uint8_t address[16];
     std::uint32_t port;
     Endpoint* first;
@@ -175,6 +176,7 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
     ep->rx_ended = false;
     ep->mine->rx_wait.store(0, std::memory_order_relaxed);
     ep->mine->tx_wait.store(0, std::memory_order_relaxed);
+    __atomic_store_n(&ep->mine->cpu, static_cast<std::uint16_t>(sched_getcpu()), __ATOMIC_RELAXED);
     table_set(fd, Entry::of(ep));
     ep->state.store(State::kRing, std::memory_order_release);
     tx_choose(ep); // a receiver waits better on the ring, and it is never too early
@@ -386,6 +388,7 @@ void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
         return;
     }
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
+    stock->granted = true;
     any_granted = true;
     settle(ep);
 }
@@ -473,6 +476,26 @@ void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length) {
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
     ep->by_kernel = ++stock->by_kernel;
     stock->by_kernel_at = coarse_ns();
+}
+
+void direct_dialled(const Endpoint* ep, WireMsg* message) {
+    if (ep->by_kernel == 0)
+        return;
+    const Guard guard(lock);
+    const Stock& stock = stocks[ep->stock];
+    in6_addr address;
+    memcpy(&address, stock.address, sizeof(address));
+    if (IN6_IS_ADDR_LINKLOCAL(&address))
+        return; // of which zone?
+    memcpy(message->address, stock.address, sizeof(message->address));
+    message->port = stock.port;
+}
+
+bool direct_lacks_stock(const Endpoint* ep) {
+    if (ep->by_kernel == 0)
+        return false;
+    const Guard guard(lock);
+    return !stocks[ep->stock].granted;
 }
 
 void direct_heard(Endpoint* ep) {

@@ -40,6 +40,11 @@ bool direct_has_stock();
 // The kernel has opened `ep` to that address. Nobody overtakes it: what is opened later is accepted
 // later, so none is opened here until the other end is known to have been accepted.
 void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length);
+// Where `ep` was dialled to, as a hint for xwayd. Nothing is written if it was not, or if that says
+// too little.
+void direct_dialled(const Endpoint* ep, WireMsg* message);
+// Is `ep` the way to get a stock at all? Then xwayd must be able to see the socket.
+bool direct_lacks_stock(const Endpoint* ep);
 // The peer of `ep` has shown that it was accepted.
 void direct_heard(Endpoint* ep);
 

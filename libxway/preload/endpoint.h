@@ -53,15 +53,20 @@ struct Member;
 // An arena as a process has it mapped.
 struct ArenaMap {
     ArenaView view;
-    std::uint32_t id;      // as xwayd names it
-    std::uint32_t session; // the xwayd that named it so; see registrar_session()
-    std::uint32_t owner;   // token of the process that xwayd gave it to
-    std::uint32_t sides;   // bit s: side s is ours (both, if a process talks to itself)
-    std::uint32_t bells;   // doorbells of the peer
-    int bell[kArenaBells]; // their eventfds
-    std::uint64_t unreleased[2];        // slots that xwayd is still to be told of (registrar.cpp)
+    std::uint32_t id;            // as xwayd names it
+    std::uint32_t session;       // the xwayd that named it so; see registrar_session()
+    std::uint32_t owner;         // token of the process that xwayd gave it to
+    std::uint32_t sides;         // bit s: side s is ours (both, if a process talks to itself)
+    std::uint32_t bells;         // doorbells of the peer
+    int bell[kArenaBells];       // their eventfds
+    std::uint64_t unreleased[2]; // slots that xwayd is still to be told of (registrar.cpp)
     Endpoint* endpoint[2][kArenaSlots]; // whose slot it is, in this process
     Member* members[2][kArenaSlots];    // where it is in epoll sets (epoll.cpp)
+};
+
+// Ring bytes that stand in SlotSide::inline_data.
+struct Inline {
+    std::uint32_t at, len;
 };
 
 struct alignas(kCacheLine) Endpoint {
@@ -110,6 +115,7 @@ struct alignas(kCacheLine) Endpoint {
     std::uint32_t tx_order;   // of the ring that was used last; 0: none
     std::uint32_t tx_entered; // where its unread bytes began when it was last entered or left
     std::uint32_t tx_full;    // how often the small ring was found full
+    std::uint16_t tx_inline;  // SlotSide::inline_len, not to be read where the peer looks
     std::uint64_t tx_ring_bytes;
     std::int64_t flip_at;
     xway_why tx_why;
@@ -124,6 +130,11 @@ struct alignas(kCacheLine) Endpoint {
     std::uint64_t rx_ring_bytes;
     std::int64_t looked_at;  // when TCP was last asked for news, coarse
     std::uint32_t idle_asks; // receivers that found nothing and did not wait; a guess
+    std::uint32_t rx_seen;   // ring bytes published, when they were last counted in this epoch
+    std::uint32_t rx_seen_epoch;
+    Inline rx_inline;       // among them
+    std::uint32_t rx_heard; // ring bytes that this end had sent when it last received; a guess
+    std::uint32_t rx_last;  // bytes that were taken last
     xway_rx rx;
     xway_spin rx_spin;
 };

@@ -377,8 +377,8 @@ int collect(EpollSet* set, epoll_event* events, int most) {
     return count;
 }
 
-// The kernel has woken the program's set. Takes the numbers of the doorbell and of the inner set out
-// of `events`, and notes which members the latter stands for.
+// The kernel has woken the program's set. Takes the numbers of the doorbell and of the inner set
+// out of `events`, and notes which members the latter stands for.
 int filter(EpollSet* set, epoll_event* events, int count) {
     if (set->inner < 0)
         return count;

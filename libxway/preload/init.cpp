@@ -71,7 +71,7 @@ void config_read() {
     // What is registered first tells xwayd which stock is wanted: in direct mode at once.
     config.after = static_cast<std::uint32_t>(number("XWAY_AFTER", config.direct ? 0 : 8));
     config.flip_ms = static_cast<std::uint32_t>(number("XWAY_FLIP_MS", 0));
-    config.spin_ns = number("XWAY_SPIN_US", 20) * 1000;
+    config.spin_ns = number("XWAY_SPIN_US", 50) * 1000;
     text(kWirePathVariable, config.socket);
     text("XDG_RUNTIME_DIR", config.runtime);
 }

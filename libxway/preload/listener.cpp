@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "config.h"
 #include "direct.h"
@@ -22,9 +23,15 @@
 
 namespace xway {
 
+// What xwayd wants to be made.
+struct Order {
+    std::uint32_t ask, wanted, port; // wanted: connections
+    std::uint8_t address[16];
+};
+
 // Those that the kernel has yielded while we looked for our own wait in `early`, hidden.
 struct Listener {
-    static constexpr std::uint32_t kEarly = 64, kGhosts = 16;
+    static constexpr std::uint32_t kEarly = 64, kGhosts = 16, kOrders = 32;
 
     std::atomic<bool> open;
     bool announced; // to the xwayd of `session`
@@ -42,10 +49,8 @@ struct Listener {
     std::uint16_t ghost[kGhosts];
     std::uint32_t ghosts;
     xway_spin spin;
-    // What is to be made; written with the registrar's lock, taken by listener_work().
-    std::atomic<std::uint32_t> wanted;
-    std::uint32_t ask, port;
-    std::uint8_t address[16];
+    Order order[kOrders]; // the first first; order_lock
+    std::uint32_t orders;
 };
 
 namespace {
@@ -59,7 +64,8 @@ constexpr std::uint32_t kInRow = 64; // accepted before the kernel is asked, who
 
 Listener listeners[kListeners];
 Lock lock;                         // over which are in use
-std::atomic<std::uint32_t> orders; // listeners with something wanted, at least
+Lock order_lock;                   // taken inside the registrar's
+std::atomic<std::uint32_t> orders; // of all listeners
 std::atomic<std::int64_t> buried_at;
 
 bool shares_port(int fd) {
@@ -84,24 +90,20 @@ void announce(Listener* listener) {
     listener->session = registrar_session();
 }
 
-// The address that `listener` is dialled at, in the words of its own family.
-socklen_t dialled(const Listener* listener, sockaddr_storage* address) {
-    sockaddr_storage own{};
-    socklen_t length = sizeof(own);
-    if (getsockname(listener->fd, reinterpret_cast<sockaddr*>(&own), &length) != 0)
-        return 0;
+// The address that is dialled, in the words of its own family.
+socklen_t dialled(const Order& order, sockaddr_storage* address) {
     *address = {};
-    if (IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(listener->address))) {
+    if (IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(order.address))) {
         auto* four = reinterpret_cast<sockaddr_in*>(address);
         four->sin_family = AF_INET;
-        four->sin_port = htons(static_cast<std::uint16_t>(listener->port));
-        memcpy(&four->sin_addr, listener->address + 12, 4);
+        four->sin_port = htons(static_cast<std::uint16_t>(order.port));
+        memcpy(&four->sin_addr, order.address + 12, 4);
         return sizeof(*four);
     }
     auto* six = reinterpret_cast<sockaddr_in6*>(address);
     six->sin6_family = AF_INET6;
-    six->sin6_port = htons(static_cast<std::uint16_t>(listener->port));
-    memcpy(&six->sin6_addr, listener->address, 16);
+    six->sin6_port = htons(static_cast<std::uint16_t>(order.port));
+    memcpy(&six->sin6_addr, order.address, 16);
     return sizeof(*six);
 }
 
@@ -148,30 +150,29 @@ int accept_own(Listener* listener, int own) {
     return -1;
 }
 
-// A connection to ourselves; the accepted end, hidden, or -1. Not while others wait, which came
-// before it.
-int connect_own(Listener* listener, int own) {
+// A connection to ourselves; the accepted end, hidden, or -1.
+int connect_own(Listener* listener, const Order& order, int own) {
     sockaddr_storage address;
-    const socklen_t length = dialled(listener, &address);
+    const socklen_t length = dialled(order, &address);
     const Guard guard(listener->lock);
-    if (length == 0 || listener->ghosts == Listener::kGhosts || kernel_has_one(listener, 0) ||
+    if (listener->ghosts == Listener::kGhosts ||
         (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) != 0 &&
          errno != EINPROGRESS))
         return -1;
     return accept_own(listener, own);
 }
 
-bool supply(Listener* listener) {
-    const bool four = IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(listener->address));
+bool supply(Listener* listener, const Order& order) {
+    const bool four = IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(order.address));
     const int own =
         real.socket(four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (own < 0)
         return false;
     bool done = false;
-    if (const int accepted = connect_own(listener, own); accepted >= 0) {
+    if (const int accepted = connect_own(listener, order, own); accepted >= 0) {
         real.fcntl(own, F_SETFL, nullptr);
         Endpoint* ep = direct_new_accepted(listener, accepted);
-        done = ep && registrar_supply(ep, listener->ask, own, accepted);
+        done = ep && registrar_supply(ep, order.ask, own, accepted);
         if (ep && !done)
             direct_on_decline(ep);
         else if (!ep)
@@ -301,7 +302,6 @@ Entry listener_open(int fd, Entry entry) {
             listener->announced = false;
             listener->bell = 0;
             listener->waiting = 0;
-            listener->wanted = 0;
             listener->ghosts = 0;
             listener->in_row = 0;
             listener->until_kernel = 0;
@@ -329,6 +329,10 @@ Entry listener_close(Entry entry) {
     for (std::uint32_t i = 0; i < listener->waiting; i++)
         process_unhide(listener->early[i]);
     listener->waiting = 0;
+    {
+        const Guard guard(order_lock);
+        orders -= std::exchange(listener->orders, 0);
+    }
     listener->open = false;
     return entry.with(Entry::kListener | ~std::uintptr_t{0xffff}, false);
 }
@@ -413,14 +417,47 @@ void listener_on_stock(const WireMsg& message) {
     if (number >= kListeners)
         return;
     Listener* listener = &listeners[number];
-    if (!listener->open || name_of(listener) != message.conn || listener->wanted.load() != 0)
+    if (!listener->open || name_of(listener) != message.conn || message.arg == 0)
         return;
-    listener->ask = message.ask;
-    listener->port = message.port;
-    memcpy(listener->address, message.address, sizeof(listener->address));
-    listener->wanted = message.arg;
+    const Guard guard(order_lock);
+    if (listener->orders == Listener::kOrders)
+        return; // xwayd's patience will end
+    Order& order = listener->order[listener->orders++];
+    order = {message.ask, message.arg, message.port, {}};
+    memcpy(order.address, message.address, sizeof(order.address));
     orders++;
 }
+
+namespace {
+
+// With order_lock.
+void remove_first_order(Listener* listener) {
+    listener->orders--;
+    memmove(listener->order, listener->order + 1, listener->orders * sizeof(Order));
+    orders--;
+}
+
+// One connection that is to be made.
+bool take_order(Listener* listener, Order* order) {
+    const Guard guard(order_lock);
+    if (listener->orders == 0)
+        return false;
+    *order = listener->order[0];
+    if (--listener->order[0].wanted == 0)
+        remove_first_order(listener);
+    return true;
+}
+
+void give_up_order(Listener* listener, std::uint32_t ask) {
+    {
+        const Guard guard(order_lock);
+        if (listener->orders > 0 && listener->order[0].ask == ask)
+            remove_first_order(listener);
+    }
+    registrar_supply_end(ask);
+}
+
+} // namespace
 
 void listener_work() {
     const std::int64_t now = coarse_ns();
@@ -434,19 +471,15 @@ void listener_work() {
     bool more = false;
     for (Listener& listener : listeners) {
         for (std::uint32_t made = 0; made < kAtOnce; made++) {
-            std::uint32_t wanted = listener.wanted.load();
-            if (wanted == 0 || !listener.wanted.compare_exchange_strong(wanted, wanted - 1))
+            Order order{};
+            // If many of the program's own wait, these first.
+            if (listener.waiting > Listener::kEarly / 2 || !take_order(&listener, &order))
                 break;
-            if (listener.open && wanted > 1 && kernel_has_one(&listener, 0)) {
-                listener.wanted++; // the program is to take that first
-                break;
-            }
-            if (!listener.open || !supply(&listener) || wanted == 1) {
-                listener.wanted = 0;
-                orders--;
+            if (!listener.open || !supply(&listener, order)) {
+                give_up_order(&listener, order.ask);
                 break;
             }
-            more = made + 1 == kAtOnce;
+            more |= made + 1 == kAtOnce;
         }
     }
     // The rest when this thread comes again, and it is to come soon.
@@ -467,6 +500,7 @@ void listener_before_fork() {
 
 void listener_forked() {
     new (&lock) Lock();
+    new (&order_lock) Lock();
 }
 
 } // namespace xway

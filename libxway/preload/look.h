@@ -15,11 +15,11 @@ namespace xway {
 // so.
 template <typename News>
 bool look_longer(xway_spin* spin, News news) {
-    constexpr std::uint32_t kWakeNs = 2500; // what a wake-up costs here, for xway_spin_for()
     constexpr int kLooksPerClock = 32;
     if (config.spin_ns == 0 || process.processors < 2)
         return false;
-    spin->wake_ns = kWakeNs;
+    // What a wake-up costs is not measured: no clock of the peer's is at hand.
+    spin->wake_ns = static_cast<std::uint32_t>(config.spin_ns / XWAY_SPIN_WAKES + 1);
     const auto budget =
         static_cast<std::int64_t>(xway_spin_for(spin, static_cast<std::uint64_t>(config.spin_ns)));
     if (budget == 0)

@@ -142,18 +142,17 @@ bool put_in_queue(const WireMsg& message, std::uint64_t cookie) {
 
 // With the lock. By the queue if there is one and it has room, else by the socket.
 bool send_request(const WireMsg& message) {
-    return process.control >= 0 &&
-           (put_in_queue(message, 0) ||
-            (process.control >= 0 && send_message(message, nullptr, 0)));
+    return process.control >= 0 && (put_in_queue(message, 0) ||
+                                    (process.control >= 0 && send_message(message, nullptr, 0)));
 }
 
 // By the queue no descriptor is passed: xwayd takes it, and knows by the cookie that it is still
-// this socket's.
-bool send_registration(WireMsg message, int fd) {
+// this socket's. `whole`: the socket must come, even if it is closed by then.
+bool send_registration(WireMsg message, int fd, bool whole) {
     std::uint64_t cookie = 0;
     socklen_t size = sizeof(cookie);
     message.arg = static_cast<std::uint32_t>(fd);
-    if (queue && mailbox && mailbox.load()->no_fetch.load() == 0 &&
+    if (!whole && queue && mailbox && mailbox.load()->no_fetch.load() == 0 &&
         real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 &&
         put_in_queue(message, cookie))
         return true;
@@ -508,7 +507,8 @@ void registrar_register(Endpoint* ep, int fd) {
     WireMsg message{};
     message.type = WireType::kRegister;
     message.conn = name_of(ep);
-    if (send_registration(message, fd)) {
+    direct_dialled(ep, &message);
+    if (send_registration(message, fd, direct_lacks_stock(ep))) {
         asked++;
     } else {
         ep->phase = Phase::kNew;
@@ -610,6 +610,16 @@ bool registrar_supply(Endpoint* ep, std::uint32_t ask, int own, int accepted) {
     message.ask = ask;
     const int fds[2] = {own, accepted};
     return process.control >= 0 && send_message(message, fds, 2);
+}
+
+void registrar_supply_end(std::uint32_t ask) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    WireMsg message{};
+    message.type = WireType::kSupply;
+    message.ask = ask;
+    if (process.control >= 0)
+        send_message(message, nullptr, 0);
 }
 
 void registrar_more(const std::uint8_t address[16], std::uint32_t port) {

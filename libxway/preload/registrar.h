@@ -35,6 +35,8 @@ std::uint32_t registrar_session();
 bool registrar_listen(std::uint64_t name, int fd);
 void registrar_unlisten(std::uint64_t name);
 bool registrar_supply(Endpoint* ep, std::uint32_t ask, int own, int accepted);
+// No more will come for `ask`.
+void registrar_supply_end(std::uint32_t ask);
 void registrar_more(const std::uint8_t address[16], std::uint32_t port);
 
 void registrar_lock();

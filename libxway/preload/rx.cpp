@@ -82,19 +82,24 @@ struct xway_rx_step next_step(Endpoint* ep, xway_rx* rx, int fd, std::uint32_t s
     return step;
 }
 
+// Which bytes stand in the sender's line; see put_inline(). Read after head, this holds for all
+// that had been published by then.
+Inline inline_read(const SlotSide* from) {
+    return {__atomic_load_n(&from->inline_at, __ATOMIC_RELAXED),
+            __atomic_load_n(&from->inline_len, __ATOMIC_RELAXED)};
+}
+
 // Copies ring bytes out, from index cons on; `bytes` were published.
-void copy_out(Endpoint* ep, const xway_rx& rx, Cursor& to, std::uint32_t bytes, bool discard) {
+void copy_out(Endpoint* ep, const xway_rx& rx, const Inline& line, Cursor& to, std::uint32_t bytes,
+              bool discard) {
     const std::uint32_t size = xway_ring_size(rx.ring);
     const std::uint8_t* base = ep->arena->view.page(xway_ring_first(rx.ring));
     std::uint32_t index = rx.cons;
-    const SlotSide* from = ep->theirs;
 
-    // The first of them may stand in the sender's line; see put_inline().
-    const std::uint32_t inline_len = __atomic_load_n(&from->inline_len, __ATOMIC_RELAXED);
-    const std::uint32_t into = index - __atomic_load_n(&from->inline_at, __ATOMIC_RELAXED);
-    if (into < inline_len && inline_len <= sizeof(from->inline_data)) {
-        const std::uint32_t take = std::min(bytes, inline_len - into);
-        to.put(from->inline_data + into, take, discard);
+    const std::uint32_t into = index - line.at;
+    if (into < line.len && line.len <= sizeof(SlotSide::inline_data)) {
+        const std::uint32_t take = std::min(bytes, line.len - into);
+        to.put(ep->theirs->inline_data + into, take, discard);
         index += take;
         bytes -= take;
     }
@@ -111,6 +116,7 @@ void copy_out(Endpoint* ep, const xway_rx& rx, Cursor& to, std::uint32_t bytes, 
 // there to be taken: only then is a fence worth its price. A sleeper looks by itself now and then.
 void took(Endpoint* ep, std::uint32_t bytes, std::uint32_t used) {
     xway_rx_took(&ep->rx, bytes);
+    ep->rx_last = bytes;
     ep->rx_ring_bytes += bytes;
     xway_store_release(&ep->mine->cons, ep->rx.cons);
     __atomic_store_n(&ep->mine->rx_ring, ep->rx_ring_bytes, __ATOMIC_RELAXED);
@@ -118,7 +124,7 @@ void took(Endpoint* ep, std::uint32_t bytes, std::uint32_t used) {
     if (ep->rx.cons - __atomic_load_n(&ep->mine->ack, __ATOMIC_RELAXED) > 1u << 30) [[unlikely]]
         __atomic_store_n(&ep->mine->ack, ep->rx.cons, __ATOMIC_RELAXED);
     const std::uint32_t size = xway_ring_size(ep->rx.ring);
-    if (used >= size / 2)
+    if (used >= size / 2 && used - bytes <= size / 2)
         std::atomic_thread_fence(std::memory_order_seq_cst); // pairs with wait_tx()
     if (used - bytes <= size / 2 && ep->theirs->tx_wait.load(std::memory_order_relaxed) != 0)
         [[unlikely]]
@@ -128,7 +134,7 @@ void took(Endpoint* ep, std::uint32_t bytes, std::uint32_t used) {
 ssize_t take_ring(Endpoint* ep, Cursor& to, std::uint32_t available, int flags) {
     const auto bytes = static_cast<std::uint32_t>(std::min<std::size_t>(available, to.left()));
     const bool discard = (flags & MSG_TRUNC) != 0;
-    if (!copies([&] { copy_out(ep, ep->rx, to, bytes, discard); })) [[unlikely]]
+    if (!copies([&] { copy_out(ep, ep->rx, ep->rx_inline, to, bytes, discard); })) [[unlikely]]
         return -EFAULT;
     if (!(flags & MSG_PEEK))
         took(ep, bytes, available);
@@ -223,17 +229,28 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags, bool more) {
     if (xway_rx_rail(&ep->rx) == XWAY_RAIL_RING && !ep->rx_cut) [[likely]] {
         // The common case without the marks: in the epoch that we are in, all that was published is
         // ours.
+        // Of those that have been counted before there may be enough: the line is the sender's.
+        const std::uint32_t counted = ep->rx_seen - ep->rx.cons;
+        if (ep->rx_seen_epoch == ep->rx.epoch && counted >= to.left() &&
+            counted <= xway_ring_size(ep->rx.ring))
+            return take_ring(ep, to, counted, flags);
         const std::uint64_t head = ep->theirs->head.load(std::memory_order_acquire);
         const std::uint32_t available = static_cast<std::uint32_t>(head) - ep->rx.cons;
         if (xway_load_acquire(&ep->theirs->tx_epoch) == ep->rx.epoch && available != 0 &&
-            available <= xway_ring_size(ep->rx.ring))
+            available <= xway_ring_size(ep->rx.ring)) {
+            ep->rx_seen = static_cast<std::uint32_t>(head);
+            ep->rx_seen_epoch = ep->rx.epoch;
+            ep->rx_inline = inline_read(ep->theirs);
             return take_ring(ep, to, available, flags);
+        }
     }
     bool switched = false;
     for (int switches = 0; switches <= 2 * static_cast<int>(XWAY_MARKS); switches++) {
         const struct xway_rx_step step = next_step(ep, &ep->rx, fd);
         switch (step.op) {
-        case XWAY_RX_RING: return take_ring(ep, to, step.len, flags);
+        case XWAY_RX_RING:
+            ep->rx_inline = inline_read(ep->theirs);
+            return take_ring(ep, to, step.len, flags);
         case XWAY_RX_TCP:
             // A read stops at urgent bytes, as TCP's own does, whatever rail brought those before.
             if (more && (!switched || real.sockatmark(fd) == 1))
@@ -311,7 +328,8 @@ ssize_t peek(Endpoint* ep, int fd, Cursor& to, int flags) {
         if (step.op == XWAY_RX_RING) {
             const auto bytes =
                 static_cast<std::uint32_t>(std::min<std::size_t>(step.len, to.left()));
-            if (!copies([&] { copy_out(ep, ahead, to, bytes, (flags & MSG_TRUNC) != 0); }))
+            const Inline line = inline_read(ep->theirs);
+            if (!copies([&] { copy_out(ep, ahead, line, to, bytes, (flags & MSG_TRUNC) != 0); }))
                 return -EFAULT;
             xway_rx_took(&ahead, bytes);
         } else if (step.op == XWAY_RX_TCP) {
@@ -353,6 +371,19 @@ ssize_t peek_until(Endpoint* ep, int fd, const iovec* iov, int count, int flags,
     }
 }
 
+// Who only receives, little by little, and has taken all there was, lets some more come before he
+// disturbs the sender in the line that they share: it is this line that a short message costs.
+void keep_apart(Endpoint* ep) {
+    constexpr int kPauses = 16;
+    constexpr std::uint32_t kLittle = 1024;
+    const std::uint32_t sent = xway_load(&ep->tx.prod);
+    const bool only_receives = std::exchange(ep->rx_heard, sent) == sent;
+    if (!only_receives || ep->rx_seen != ep->rx.cons || ep->rx_last >= kLittle)
+        return;
+    for (int i = 0; i < kPauses; i++)
+        cpu_relax();
+}
+
 // Nothing at all has changed since the ring was found empty: told without the lock, to those who
 // ask in a loop. Now and then they take the long way, which asks TCP as well.
 bool idle(Endpoint* ep) {
@@ -387,6 +418,8 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
             peek_until(ep, fd, iov, count, flags, least, deadline_in(ep->rcv_timeout.load()));
         return seen < 0 ? keep.fail(-seen) : seen;
     }
+    if (!nonblock)
+        keep_apart(ep);
     for (;;) {
         ssize_t result;
         {

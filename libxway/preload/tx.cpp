@@ -103,6 +103,11 @@ xway_why why_tcp(Endpoint* ep) {
     return XWAY_WHY_NONE;
 }
 
+void set_inline_len(Endpoint* ep, std::uint32_t bytes) {
+    ep->tx_inline = static_cast<std::uint16_t>(bytes);
+    __atomic_store_n(&ep->mine->inline_len, ep->tx_inline, __ATOMIC_RELAXED);
+}
+
 // The only message in an otherwise empty ring rides in the line that tells of it: one line to
 // fetch for the receiver instead of two. The ring's bytes at these indices stay unwritten.
 bool put_inline(Endpoint* ep, Cursor& from, std::uint32_t bytes) {
@@ -111,7 +116,7 @@ bool put_inline(Endpoint* ep, Cursor& from, std::uint32_t bytes) {
         return false;
     from.get(mine->inline_data, bytes);
     __atomic_store_n(&mine->inline_at, ep->tx.prod, __ATOMIC_RELAXED);
-    __atomic_store_n(&mine->inline_len, static_cast<std::uint16_t>(bytes), __ATOMIC_RELAXED);
+    set_inline_len(ep, bytes);
     return true;
 }
 
@@ -121,9 +126,8 @@ void copy_in(Endpoint* ep, Cursor& from, std::uint32_t bytes) {
     std::uint8_t* base = ep->arena->view.page(xway_ring_first(desc));
     std::uint32_t index = ep->tx.prod;
     // Taken long ago: before its indices come round again it must not be found.
-    const std::uint32_t inline_len = xway_load(&ep->mine->inline_len);
-    if (inline_len != 0 && ep->tx.cons - xway_load(&ep->mine->inline_at) >= inline_len)
-        __atomic_store_n(&ep->mine->inline_len, 0, __ATOMIC_RELAXED);
+    if (ep->tx_inline != 0 && ep->tx.cons - xway_load(&ep->mine->inline_at) >= ep->tx_inline)
+        set_inline_len(ep, 0);
     while (bytes > 0) {
         const std::uint32_t at = index & (size - 1);
         const std::uint32_t now = std::min(bytes, size - at);
@@ -193,11 +197,15 @@ ssize_t put_tcp(Endpoint* ep, int fd, Cursor& from, int flags) {
     return sent;
 }
 
-// Decides the rail. True: the ring.
-bool on_ring(Endpoint* ep) {
+bool is_cut(const Endpoint* ep) {
+    return (ep->mine->head.load(std::memory_order_relaxed) & kHeadCut) != 0;
+}
+
+// Decides the rail. True: the ring. `cut`: whether the ring has been cut, as far as that is known.
+bool on_ring(Endpoint* ep, bool cut) {
     if (xway_tx_rail(&ep->tx) == XWAY_RAIL_RING) {
         xway_why why = why_tcp(ep);
-        if (ep->mine->head.load(std::memory_order_relaxed) & kHeadCut) [[unlikely]]
+        if (cut) [[unlikely]]
             why = XWAY_WHY_PEER_ASKED;
         if (why == XWAY_WHY_NONE) [[likely]]
             return true;
@@ -217,10 +225,13 @@ bool on_ring(Endpoint* ep) {
 ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (peer_has_closed(ep)) [[unlikely]]
         return -EPIPE; // TCP's connection is still open, and would take it
-    if (!on_ring(ep))
+    // publish() finds out about a cut anyway, and a line that the peer looks at is best left alone.
+    if (!on_ring(ep, false))
         return put_tcp(ep, fd, from, flags);
     std::uint32_t bytes = room(ep, from.left());
     if (bytes == 0) {
+        if (!on_ring(ep, is_cut(ep)))
+            return put_tcp(ep, fd, from, flags);
         // An epoll set that was last asked before the ring was entered has not asked for this.
         bell_arm_tx(ep);
         bytes = room(ep, from.left());
@@ -236,7 +247,7 @@ ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (publish(ep, bytes)) [[likely]]
         return bytes;
     // By TCP at once: a peer that follows as fast as it cuts must not keep us here.
-    __atomic_store_n(&ep->mine->inline_len, 0, __ATOMIC_RELAXED);
+    set_inline_len(ep, 0);
     from = before;
     to_tcp(ep, XWAY_WHY_PEER_ASKED);
     return put_tcp(ep, fd, from, flags);
@@ -314,7 +325,7 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
 
 void tx_choose(Endpoint* ep) {
     const Guard guard(ep->tx_lock, !ep->forked);
-    on_ring(ep);
+    on_ring(ep, is_cut(ep));
 }
 
 bool tx_leave_if_shut(Endpoint* ep, int fd) {
@@ -345,7 +356,7 @@ bool tx_news(Endpoint* ep) {
     if (peer_has_closed(ep))
         return true;
     const Guard guard(ep->tx_lock, !ep->forked);
-    if (!on_ring(ep))
+    if (!on_ring(ep, is_cut(ep)))
         return true;
     const std::uint32_t size = xway_ring_size(xway_tx_ring(&ep->tx));
     if (xway_tx_room(&ep->tx) >= size / 2)
