@@ -319,8 +319,8 @@ class Lab:
         command = [str(XWAYD), *options]
         if "--socket" in self.daemon_help:
             command += ["--socket", self.env["XWAY_SOCKET"]]
-        if "--foreground" in self.daemon_help:
-            command += ["--foreground"]
+        if "--direct" in self.daemon_help:
+            command += ["--direct"]     # for the processes that ask for it
         self.monitor = Server(command, self.env, self.dir / "xwayd.log", "xwayd")
         self.monitor.wait_for_file(self.env["XWAY_SOCKET"])
 

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "epoll.h"
 #include "listener.h"
+#include "name.h"
 #include "process.h"
 #include "real.h"
 #include "registrar.h"
@@ -33,8 +34,7 @@ constexpr std::uint64_t kEarly = 1024; // calls of connect() between two request
 // The parked connections to one address, the one that was parked first in front.
 struct Stock {
     bool used, granted;
-    std::uint8_t address[16];
-    std::uint32_t port;
+    Name to;
     Endpoint* first;
     Endpoint* last;
     std::uint32_t parked;
@@ -48,30 +48,21 @@ Stock stocks[kStocks];
 std::atomic<bool> any_granted;
 Lock lock; // over `stocks`; taken inside the registrar's
 
-bool name_of(const sockaddr* address, socklen_t length, std::uint8_t name[16],
-             std::uint32_t* port) {
-    if (address->sa_family == AF_INET && length >= sizeof(sockaddr_in)) {
-        const auto* four = reinterpret_cast<const sockaddr_in*>(address);
-        memset(name, 0, 10);
-        memset(name + 10, 0xff, 2);
-        memcpy(name + 12, &four->sin_addr, 4);
-        *port = ntohs(four->sin_port);
-        return true;
-    }
-    if (address->sa_family == AF_INET6 && length >= sizeof(sockaddr_in6)) {
-        const auto* six = reinterpret_cast<const sockaddr_in6*>(address);
-        memcpy(name, &six->sin6_addr, 16);
-        *port = ntohs(six->sin6_port);
-        return true;
-    }
-    return false;
+// Where connect() is to go, if parked connections can stand for that: the socket of one to an IPv4
+// address is an IPv4 socket.
+std::optional<Name> dialled(const sockaddr* address, socklen_t length) {
+    const auto name = name_of(address, length);
+    const bool mapped =
+        name && address->sa_family == AF_INET6 &&
+        IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
+    return mapped ? std::nullopt : name;
 }
 
 // With the lock.
-Stock* find_stock(const std::uint8_t name[16], std::uint32_t port, bool make) {
+Stock* find_stock(const Name& to, bool make) {
     Stock* free = nullptr;
     for (Stock& stock : stocks) {
-        if (stock.used && stock.port == port && memcmp(stock.address, name, 16) == 0)
+        if (stock.used && stock.to == to)
             return &stock;
         if (!stock.used && !free)
             free = &stock;
@@ -80,8 +71,7 @@ Stock* find_stock(const std::uint8_t name[16], std::uint32_t port, bool make) {
         return nullptr;
     *free = Stock{};
     free->used = true;
-    free->port = port;
-    memcpy(free->address, name, 16);
+    free->to = to;
     return free;
 }
 
@@ -287,10 +277,8 @@ void direct_bury_of(const Listener* listener) {
 
 bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t length) {
     const KeepErrno keep;
-    std::uint8_t name[16];
-    std::uint32_t port;
-    if (!config.direct || uses_uring() || entry.has(Entry::kTouched) ||
-        !name_of(address, length, name, &port) || epoll_watches(fd))
+    const auto to = dialled(address, length);
+    if (!config.direct || uses_uring() || entry.has(Entry::kTouched) || !to || epoll_watches(fd))
         return false;
     registrar_read_mail();
     Endpoint* ep = nullptr;
@@ -298,7 +286,7 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
     bool ask = false;
     {
         const Guard guard(lock);
-        Stock* stock = find_stock(name, port, false);
+        Stock* stock = find_stock(*to, false);
         if (!stock || may_overtake(*stock))
             return false;
         ep = take_free(*stock, &dead);
@@ -309,7 +297,7 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
     }
     bury_all(dead);
     if (ask)
-        registrar_more(name, port);
+        registrar_more(*to);
     if (!ep)
         return false;
     if (real.dup3(ep->hidden, fd, entry.has(Entry::kCloexec) ? O_CLOEXEC : 0) < 0) {
@@ -378,7 +366,7 @@ void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
     Stock* stock;
     {
         const Guard guard(lock);
-        stock = find_stock(message.address, message.port, true);
+        stock = find_stock(name_of(message), true);
         if (stock)
             stock->asked = stock->dry;
     }
@@ -395,6 +383,14 @@ void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
 
 void direct_on_attach(Endpoint* ep) {
     settle(ep);
+    // The peer may have opened it before we knew of it; its knock has told nobody.
+    ArenaSide& own = ep->arena->view.header()->side[ep->side];
+    const std::uint64_t bit = 1ull << ep->slot;
+    if (!(own.opened.load() & bit) || process.bells == 0)
+        return;
+    const std::uint32_t bell = xway_load(&ep->mine->bell) % process.bells;
+    own.bell[bell].news.fetch_or(bit);
+    bell_ring_own(bell);
 }
 
 void direct_on_decline(Endpoint* ep) {
@@ -465,12 +461,11 @@ std::uint32_t direct_count(const Listener* listener) {
 }
 
 void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length) {
-    std::uint8_t name[16];
-    std::uint32_t port;
-    if (!config.direct || !name_of(address, length, name, &port))
+    const auto to = dialled(address, length);
+    if (!config.direct || !to)
         return;
     const Guard guard(lock);
-    Stock* stock = find_stock(name, port, true);
+    Stock* stock = find_stock(*to, true);
     if (!stock)
         return;
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
@@ -482,13 +477,11 @@ void direct_dialled(const Endpoint* ep, WireMsg* message) {
     if (ep->by_kernel == 0)
         return;
     const Guard guard(lock);
-    const Stock& stock = stocks[ep->stock];
-    in6_addr address;
-    memcpy(&address, stock.address, sizeof(address));
-    if (IN6_IS_ADDR_LINKLOCAL(&address))
+    const Name& to = stocks[ep->stock].to;
+    if (IN6_IS_ADDR_LINKLOCAL(&to.address))
         return; // of which zone?
-    memcpy(message->address, stock.address, sizeof(message->address));
-    message->port = stock.port;
+    memcpy(message->address, &to.address, sizeof(message->address));
+    message->port = to.port;
 }
 
 bool direct_lacks_stock(const Endpoint* ep) {

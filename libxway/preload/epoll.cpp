@@ -704,6 +704,14 @@ void epoll_adopt_listener(Listener* listener) {
     }
 }
 
+void epoll_tell_listener(int fd) {
+    constexpr std::uint32_t kNone = ~0u;
+    if (!epoll_watches(fd))
+        return;
+    const Guard guard(lock);
+    list_all(fd, kNone);
+}
+
 void epoll_lose_listener(Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);

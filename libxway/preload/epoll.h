@@ -42,6 +42,8 @@ bool epoll_watches(int fd);
 // A listener may have connections from now on that the kernel knows nothing of; or none any more.
 void epoll_adopt_listener(Listener* listener);
 void epoll_lose_listener(Listener* listener);
+// It has got a connection that no doorbell tells of, and the kernel no more.
+void epoll_tell_listener(int fd);
 
 // `fd` is about to be closed, or to become something else.
 void epoll_forget(int fd, Endpoint* ep);

@@ -15,6 +15,7 @@
 #include "direct.h"
 #include "epoll.h"
 #include "look.h"
+#include "name.h"
 #include "process.h"
 #include "real.h"
 #include "registrar.h"
@@ -25,8 +26,8 @@ namespace xway {
 
 // What xwayd wants to be made.
 struct Order {
-    std::uint32_t ask, wanted, port; // wanted: connections
-    std::uint8_t address[16];
+    std::uint32_t ask, wanted; // wanted: connections
+    Name to;
 };
 
 // Those that the kernel has yielded while we looked for our own wait in `early`, hidden.
@@ -45,8 +46,8 @@ struct Listener {
     Lock lock;                         // over `early`, and over asking the kernel
     std::uint32_t waiting;
     int early[kEarly];
-    // Ports of connections to ourselves that we have given up: the kernel may yield them yet.
-    std::uint16_t ghost[kGhosts];
+    // Connections to ourselves that we have given up: the kernel may yield them yet.
+    Name ghost[kGhosts];
     std::uint32_t ghosts;
     xway_spin spin;
     Order order[kOrders]; // the first first; order_lock
@@ -74,7 +75,7 @@ bool shares_port(int fd) {
     return real.getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &length) != 0 || on != 0;
 }
 
-std::uint64_t name_of(const Listener* listener) {
+std::uint64_t wire_name(const Listener* listener) {
     return static_cast<std::uint64_t>(listener - listeners) |
            static_cast<std::uint64_t>(listener->generation) << 32;
 }
@@ -86,36 +87,32 @@ void announce(Listener* listener) {
     if (!registrar_ready())
         return;
     epoll_adopt_listener(listener);
-    listener->announced = registrar_listen(name_of(listener), listener->fd);
+    listener->announced = registrar_listen(wire_name(listener), listener->fd);
     listener->session = registrar_session();
 }
 
 // The address that is dialled, in the words of its own family.
 socklen_t dialled(const Order& order, sockaddr_storage* address) {
     *address = {};
-    if (IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(order.address))) {
+    const std::uint16_t port = htons(static_cast<std::uint16_t>(order.to.port));
+    if (order.to.is_v4()) {
         auto* four = reinterpret_cast<sockaddr_in*>(address);
         four->sin_family = AF_INET;
-        four->sin_port = htons(static_cast<std::uint16_t>(order.port));
-        memcpy(&four->sin_addr, order.address + 12, 4);
+        four->sin_port = port;
+        memcpy(&four->sin_addr, &order.to.address.s6_addr[12], sizeof(four->sin_addr));
         return sizeof(*four);
     }
     auto* six = reinterpret_cast<sockaddr_in6*>(address);
     six->sin6_family = AF_INET6;
-    six->sin6_port = htons(static_cast<std::uint16_t>(order.port));
-    memcpy(&six->sin6_addr, order.address, 16);
+    six->sin6_port = port;
+    six->sin6_addr = order.to.address;
     return sizeof(*six);
 }
 
-std::uint16_t port_of(const sockaddr_storage& name) {
-    return name.ss_family == AF_INET ? reinterpret_cast<const sockaddr_in&>(name).sin_port
-                                     : reinterpret_cast<const sockaddr_in6&>(name).sin6_port;
-}
-
 // Is it one of our own that we had given up?
-bool is_ghost(Listener* listener, const sockaddr_storage& peer) {
-    for (std::uint32_t i = 0; i < listener->ghosts; i++) {
-        if (listener->ghost[i] == port_of(peer)) {
+bool is_ghost(Listener* listener, const std::optional<Name>& peer) {
+    for (std::uint32_t i = 0; peer && i < listener->ghosts; i++) {
+        if (listener->ghost[i] == *peer) {
             listener->ghost[i] = listener->ghost[--listener->ghosts];
             return true;
         }
@@ -135,6 +132,9 @@ int accept_own(Listener* listener, int own) {
     socklen_t length = sizeof(name);
     if (getsockname(own, reinterpret_cast<sockaddr*>(&name), &length) != 0)
         return -1;
+    const auto ours = name_of(&name, length);
+    if (!ours)
+        return -1;
     while (listener->waiting < Listener::kEarly && kernel_has_one(listener, kAcceptWithinMs)) {
         sockaddr_storage peer{};
         socklen_t peer_length = sizeof(peer);
@@ -142,11 +142,12 @@ int accept_own(Listener* listener, int own) {
                                                  &peer_length, SOCK_CLOEXEC));
         if (fd < 0)
             break;
-        if (port_of(peer) == port_of(name) && peer.ss_family == name.ss_family)
+        // Dialled by IPv4, it may come out under its mapped address.
+        if (name_of(&peer, peer_length) == ours)
             return fd;
         listener->early[listener->waiting++] = fd;
     }
-    listener->ghost[listener->ghosts++] = port_of(name);
+    listener->ghost[listener->ghosts++] = *ours;
     return -1;
 }
 
@@ -163,9 +164,8 @@ int connect_own(Listener* listener, const Order& order, int own) {
 }
 
 bool supply(Listener* listener, const Order& order) {
-    const bool four = IN6_IS_ADDR_V4MAPPED(reinterpret_cast<const in6_addr*>(order.address));
-    const int own =
-        real.socket(four ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int own = real.socket(order.to.is_v4() ? AF_INET : AF_INET6,
+                                SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (own < 0)
         return false;
     bool done = false;
@@ -231,7 +231,7 @@ int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int 
             real.accept4(listener->fd, reinterpret_cast<sockaddr*>(&peer), &peer_length, flags);
         if (fd < 0)
             return -1;
-        if (is_ghost(listener, peer)) {
+        if (is_ghost(listener, name_of(&peer, peer_length))) {
             real.close(fd);
             continue;
         }
@@ -323,7 +323,7 @@ Entry listener_close(Entry entry) {
     if (!listener)
         return entry;
     const KeepErrno keep;
-    registrar_unlisten(name_of(listener));
+    registrar_unlisten(wire_name(listener));
     direct_bury_of(listener);
     epoll_lose_listener(listener);
     for (std::uint32_t i = 0; i < listener->waiting; i++)
@@ -417,14 +417,12 @@ void listener_on_stock(const WireMsg& message) {
     if (number >= kListeners)
         return;
     Listener* listener = &listeners[number];
-    if (!listener->open || name_of(listener) != message.conn || message.arg == 0)
+    if (!listener->open || wire_name(listener) != message.conn || message.arg == 0)
         return;
     const Guard guard(order_lock);
     if (listener->orders == Listener::kOrders)
         return; // xwayd's patience will end
-    Order& order = listener->order[listener->orders++];
-    order = {message.ask, message.arg, message.port, {}};
-    memcpy(order.address, message.address, sizeof(order.address));
+    listener->order[listener->orders++] = {message.ask, message.arg, name_of(message)};
     orders++;
 }
 
@@ -470,6 +468,7 @@ void listener_work() {
     const KeepErrno keep;
     bool more = false;
     for (Listener& listener : listeners) {
+        const std::uint32_t waiting = listener.waiting;
         for (std::uint32_t made = 0; made < kAtOnce; made++) {
             Order order{};
             // If many of the program's own wait, these first.
@@ -481,6 +480,8 @@ void listener_work() {
             }
             more |= made + 1 == kAtOnce;
         }
+        if (listener.waiting > waiting)
+            epoll_tell_listener(listener.fd);
     }
     // The rest when this thread comes again, and it is to come soon.
     if (more)

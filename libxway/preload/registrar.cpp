@@ -622,13 +622,13 @@ void registrar_supply_end(std::uint32_t ask) {
         send_message(message, nullptr, 0);
 }
 
-void registrar_more(const std::uint8_t address[16], std::uint32_t port) {
+void registrar_more(const Name& to) {
     const KeepErrno keep;
     const Guard guard(lock);
     WireMsg message{};
     message.type = WireType::kMore;
-    memcpy(message.address, address, sizeof(message.address));
-    message.port = port;
+    memcpy(message.address, &to.address, sizeof(message.address));
+    message.port = to.port;
     if (process.control >= 0)
         send_message(message, nullptr, 0);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "endpoint.h"
+#include "name.h"
 
 namespace xway {
 
@@ -37,7 +38,7 @@ void registrar_unlisten(std::uint64_t name);
 bool registrar_supply(Endpoint* ep, std::uint32_t ask, int own, int accepted);
 // No more will come for `ask`.
 void registrar_supply_end(std::uint32_t ask);
-void registrar_more(const std::uint8_t address[16], std::uint32_t port);
+void registrar_more(const Name& to);
 
 void registrar_lock();
 void registrar_unlock();

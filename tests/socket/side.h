@@ -93,6 +93,9 @@ public:
 
     /* Connects side.sock, `prepare` before; both sides call it. kPair does it by itself. */
     void make_pair(const std::function<void(int)>& prepare = {});
+    /* The same, where libxway is in direct mode, with a connection that was made in advance if one
+     * comes. With XWAY_CASES_PARKED in the environment make_pair() calls it. */
+    void make_parked_pair();
     /* A few small messages to and fro with pauses: after it a connection has settled. Both sides
      * call it. */
     void warm(int fd);
