@@ -251,6 +251,11 @@ void bury_all(Endpoint* dead) {
 
 } // namespace
 
+void reset_at_close(int fd) {
+    const linger now{1, 0};
+    real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 void direct_bury_dead() {
     bury_all(take_dead());
 }
@@ -265,6 +270,7 @@ void direct_bury_of(const Listener* listener) {
                     State parked = State::kParked;
                     if (ep && !ep->dialled && ep->listener == listener &&
                         ep->state.compare_exchange_strong(parked, State::kBusy)) {
+                        reset_at_close(ep->hidden); // whoever was to be accepted is not any more
                         ep->next = orphans;
                         orphans = ep;
                     }

@@ -160,7 +160,11 @@ int connect_own(Listener* listener, const Order& order, int own) {
         (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) != 0 &&
          errno != EINPROGRESS))
         return -1;
-    return accept_own(listener, own);
+    const int accepted = accept_own(listener, own);
+    // Asked in vain once, the socket is only connected for connect() itself when asked again.
+    if (accepted >= 0)
+        real.connect(own, reinterpret_cast<sockaddr*>(&address), length);
+    return accepted;
 }
 
 bool supply(Listener* listener, const Order& order) {
@@ -326,8 +330,10 @@ Entry listener_close(Entry entry) {
     registrar_unlisten(wire_name(listener));
     direct_bury_of(listener);
     epoll_lose_listener(listener);
-    for (std::uint32_t i = 0; i < listener->waiting; i++)
+    for (std::uint32_t i = 0; i < listener->waiting; i++) {
+        reset_at_close(listener->early[i]);
         process_unhide(listener->early[i]);
+    }
     listener->waiting = 0;
     {
         const Guard guard(order_lock);

@@ -17,16 +17,15 @@ void killed_while_sending::client(Side& side) {
         return 0;
     });
     side.sock.reset();
-    side.step("sending");
-    side.settle(2);
+    side.step("half a megabyte has come");
     sender.kill(SIGKILL);
     CHECK_EQ(sender.wait(), 128 + SIGKILL);
     side.step("killed");
 }
 void killed_while_sending::server(Side& side) {
     StreamReader in = side.in();
-    side.step("sending");
     in.receive(500000);
+    side.step("half a megabyte has come");
     side.step("killed");
     /* A true prefix of the stream, then the end; nothing was unread there, so it is no reset. */
     CHECK_EQ(in.receive_to_end_or_reset(), 0);

@@ -145,10 +145,12 @@ void Side::make_parked_pair() {
     constexpr int kTries = 100, kApartMs = 5;
     if (!connector) {
         UniqueFd listener = listen_and_tell(8, 0);
-        do
+        for (;;) {
             sock = accept(listener.get());
-        while (hear_number() == 0);
-        return;
+            if (hear_number() != 0)
+                return;
+            sock.reset();
+        }
     }
     const std::uint16_t port = hear_port();
     bool done = false;
@@ -158,12 +160,13 @@ void Side::make_parked_pair() {
         Address to = peer(port);
         SYS(::connect(sock.get(), to.get(), to.length));
         done = cookie_of(sock.get()) != before || tries == kTries;
-        char nothing;
-        if (!done)
-            ::recv(sock.get(), &nothing, 1, MSG_DONTWAIT); /* registers it */
         tell_number(done);
-        if (!done)
-            sleep_ms(kApartMs);
+        if (done)
+            break;
+        /* Asks for a stock, and learns that it was accepted: none is opened directly before that.
+         */
+        in(sock.get()).expect_end();
+        sleep_ms(kApartMs);
     }
 }
 
