@@ -247,7 +247,8 @@ ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (publish(ep, bytes)) [[likely]]
         return bytes;
     // By TCP at once: a peer that follows as fast as it cuts must not keep us here.
-    set_inline_len(ep, 0);
+    if (ep->tx_inline != 0 && xway_load(&ep->mine->inline_at) == ep->tx.prod)
+        set_inline_len(ep, 0); // what was not published; an earlier one may yet be read
     from = before;
     to_tcp(ep, XWAY_WHY_PEER_ASKED);
     return put_tcp(ep, fd, from, flags);

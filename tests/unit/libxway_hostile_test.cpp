@@ -306,6 +306,26 @@ TEST_F(LibxwayHostile, a_cut_that_is_followed_at_once_keeps_no_writer) {
     cutter.join();
 }
 
+// A short message stands in the line that tells of it until it has been read, whatever comes next.
+TEST_F(LibxwayHostile, a_cut_leaves_the_message_in_the_line_to_be_read) {
+    ASSERT_EQ(victim_.send(10), 10);
+    ASSERT_EQ(peer_.victims().inline_len, 10);
+    peer_.victims().head.fetch_or(kHeadCut);
+    ASSERT_EQ(victim_.send(100), 100);
+    EXPECT_EQ(victim_.ep->tx.epoch % 2, 0u) << "the second one goes by TCP";
+    EXPECT_EQ(peer_.victims().inline_len, 10);
+}
+
+// Nor does one stand there that was not published.
+TEST_F(LibxwayHostile, a_cut_leaves_no_message_in_the_line_that_went_by_tcp) {
+    ASSERT_EQ(victim_.send(10), 10);
+    peer_.follow();
+    xway_store(&peer_.mine().ack, 10);
+    peer_.victims().head.fetch_or(kHeadCut);
+    ASSERT_EQ(victim_.send(20), 20);
+    EXPECT_EQ(peer_.victims().inline_len, 0);
+}
+
 // The peer asks for TCP, and takes it back, long after the ring was entered first.
 TEST_F(LibxwayHostile, a_ring_that_is_entered_again_has_no_more_room_than_before) {
     for (const std::uint32_t gone_by : {0u, 1u << 30, 0x90000000u, 0u - 5000u}) {
