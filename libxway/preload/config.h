@@ -13,6 +13,7 @@ struct Config {
     std::uint32_t after = 8;      // XWAY_AFTER: data calls on a connection until it is registered
     std::uint32_t flip_ms = 0;    // XWAY_FLIP_MS: switch rails that often, for tests
     std::int64_t spin_ns = 50000; // XWAY_SPIN_US: how long a reader may look before it sleeps
+    bool asks_early = false;      // in direct mode, unless XWAY_AFTER says when to register
     bool direct = false;    // XWAY_DIRECT=1: open and close without the kernel, if policy lets us
     char socket[256] = {};  // XWAY_SOCKET: where xwayd listens
     char runtime[256] = {}; // XDG_RUNTIME_DIR: this user's own may be below it

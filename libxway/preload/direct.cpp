@@ -29,6 +29,7 @@ namespace {
 constexpr std::uint32_t kStocks = 32; // addresses that are dialled
 constexpr int kTries = 8;             // parked connections looked at for one that is free
 constexpr std::int64_t kAcceptedNs = 1'000'000'000; // then a connection is taken for accepted
+constexpr std::uint32_t kInVain = 64;  // connections by the kernel until a stock is given up
 constexpr std::uint64_t kEarly = 1024; // calls of connect() between two requests for more
 
 // The parked connections to one address, the one that was parked first in front.
@@ -477,6 +478,10 @@ void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length) {
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
     ep->by_kernel = ++stock->by_kernel;
     stock->by_kernel_at = coarse_ns();
+    // What is registered tells xwayd which stock is wanted, so at once. But not for ever: there may
+    // be nobody who makes one.
+    if (config.asks_early && (stock->granted || stock->by_kernel <= kInVain))
+        ep->after = 0;
 }
 
 void direct_dialled(const Endpoint* ep, WireMsg* message) {

@@ -85,7 +85,7 @@ Endpoint* find_free() {
 void progress(Endpoint* ep, int fd) {
     switch (ep->phase.load(std::memory_order_relaxed)) {
     case Phase::kNew:
-        if (ep->calls.fetch_add(1, std::memory_order_relaxed) >= config.after)
+        if (ep->calls.fetch_add(1, std::memory_order_relaxed) >= ep->after)
             registrar_register(ep, fd);
         break;
     case Phase::kRegistered: registrar_read_mail(); break;
@@ -152,6 +152,7 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->phase = Phase::kNew;
     ep->users = 0;
     ep->calls = 0;
+    ep->after = config.after;
     ep->nonblock = nonblock;
     ep->forked = false;
     ep->foreign = false;

@@ -76,6 +76,7 @@ struct alignas(kCacheLine) Endpoint {
     std::atomic<Phase> phase;
     std::atomic<std::uint32_t> users;    // threads inside a call to the kernel, while kTcp
     std::atomic<std::uint32_t> calls;    // data calls so far, while kNew
+    std::uint32_t after;                 // data calls until it is registered
     std::atomic<bool> nonblock;          // O_NONBLOCK, which belongs to the description
     std::atomic<bool> forked;            // other processes may hold descriptors
     bool foreign;                        // the peer's address is not this namespace's

@@ -68,8 +68,9 @@ void text(const char* name, char (&to)[size]) {
 void config_read() {
     config.enabled = number("XWAY_ENABLE", 1) != 0;
     config.direct = number("XWAY_DIRECT", 0) != 0;
-    // What is registered first tells xwayd which stock is wanted: in direct mode at once.
-    config.after = static_cast<std::uint32_t>(number("XWAY_AFTER", config.direct ? 0 : 8));
+    const std::int64_t after = number("XWAY_AFTER", -1);
+    config.after = after >= 0 ? static_cast<std::uint32_t>(after) : 8;
+    config.asks_early = config.direct && after < 0;
     config.flip_ms = static_cast<std::uint32_t>(number("XWAY_FLIP_MS", 0));
     config.spin_ns = number("XWAY_SPIN_US", 50) * 1000;
     text(kWirePathVariable, config.socket);
