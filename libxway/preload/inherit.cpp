@@ -23,7 +23,7 @@ namespace {
 constexpr char kVariable[] = "XWAY_INHERIT";
 constexpr char kLibrary[] = "libxway";
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
-constexpr int kPatience = 20; // ms for the parent of a fork to close its copy
+constexpr int kPatience = 500; // ms for the other side of a fork to close its copy
 
 bool is(const char* entry, const char* name) {
     const std::size_t length = strlen(name);

@@ -134,6 +134,7 @@ void descriptor_sent_to_another_process::server(Side& side) {
     UniqueFd mine(ends[0]), theirs(ends[1]);
     int passed = side.sock.release();
     Child other([&] {
+        side.settle(); /* both have it for a while */
         close(passed);
         mine.reset();
         char byte, control[CMSG_SPACE(sizeof(int))];
@@ -158,6 +159,7 @@ void descriptor_sent_to_another_process::server(Side& side) {
     theirs.reset();
     side.in(passed).receive(5000);
     side.out(passed).send(5000);
+    side.await(passed, POLLIN); /* what is unread goes with it */
     char byte = 1, control[CMSG_SPACE(sizeof(int))] = {};
     iovec piece{&byte, 1};
     msghdr m{};
