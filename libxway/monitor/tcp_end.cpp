@@ -51,8 +51,9 @@ std::optional<Endpoint> name_of(const sockaddr_storage& address) {
     return Endpoint{Address::from_v6(&in6.sin6_addr), ntohs(in6.sin6_port)};
 }
 
-// Its state.
-std::variant<std::uint8_t, xway_why, NotASocket> look_at_tcp(int fd) {
+// What `look(state)` finds, if it is a TCP socket at all.
+template <typename Look>
+auto look_at_tcp(int fd, Look look) -> decltype(look(std::uint8_t{})) {
     const auto type = option<int>(fd, SOL_SOCKET, SO_TYPE);
     if (!type)
         return NotASocket();
@@ -63,19 +64,11 @@ std::variant<std::uint8_t, xway_why, NotASocket> look_at_tcp(int fd) {
     const auto info = option<tcp_info>(fd, IPPROTO_TCP, TCP_INFO);
     if (!info)
         return XWAY_WHY_PEER_CLOSED;
-    return info->tcpi_state;
+    return look(info->tcpi_state);
 }
 
-} // namespace
-
-std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
-    const auto tcp = look_at_tcp(fd);
-    if (const auto* why = std::get_if<xway_why>(&tcp))
-        return *why;
-    const auto* state = std::get_if<std::uint8_t>(&tcp);
-    if (!state)
-        return NotASocket();
-    if (*state != kEstablished)
+std::variant<TcpEnd, xway_why, NotASocket> look_at_end(int fd, std::uint8_t state) {
+    if (state != kEstablished)
         return XWAY_WHY_PEER_CLOSED;
 
     TcpEnd end;
@@ -101,15 +94,9 @@ std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
     return end;
 }
 
-std::variant<TcpListener, xway_why, NotASocket> look_at_listener(int fd) {
-    const auto tcp = look_at_tcp(fd);
-    if (const auto* why = std::get_if<xway_why>(&tcp))
-        return *why;
-    const auto* state = std::get_if<std::uint8_t>(&tcp);
-    if (!state)
-        return NotASocket();
-    if (*state != kListen)
-        return *state == kClose ? XWAY_WHY_PEER_CLOSED : XWAY_WHY_PEER_REFUSED;
+std::variant<TcpListener, xway_why, NotASocket> look_at_listening(int fd, std::uint8_t state) {
+    if (state != kListen)
+        return state == kClose ? XWAY_WHY_PEER_CLOSED : XWAY_WHY_PEER_REFUSED;
     TcpListener listener;
     const auto cookie = option<std::uint64_t>(fd, SOL_SOCKET, SO_COOKIE);
     listener.netns = netns_of(fd);
@@ -127,6 +114,16 @@ std::variant<TcpListener, xway_why, NotASocket> look_at_listener(int fd) {
         local.ss_family == AF_INET6 && option<int>(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
     listener.device = option<std::uint32_t>(fd, SOL_SOCKET, SO_BINDTOIFINDEX).value_or(0);
     return listener;
+}
+
+} // namespace
+
+std::variant<TcpEnd, xway_why, NotASocket> look_at_socket(int fd) {
+    return look_at_tcp(fd, [fd](std::uint8_t state) { return look_at_end(fd, state); });
+}
+
+std::variant<TcpListener, xway_why, NotASocket> look_at_listener(int fd) {
+    return look_at_tcp(fd, [fd](std::uint8_t state) { return look_at_listening(fd, state); });
 }
 
 bool is_bell(int fd) {

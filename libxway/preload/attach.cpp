@@ -197,6 +197,12 @@ void bell_ring_own(std::uint32_t number) {
         ring(process.bell[number]);
 }
 
+void ring_own(Endpoint* ep) {
+    const std::uint32_t number = xway_load(&ep->mine->bell) % process.bells;
+    ep->arena->view.header()->side[ep->side].bell[number].news.fetch_or(1ull << ep->slot);
+    bell_ring_own(number);
+}
+
 void wake_own(Endpoint* ep) {
     for (std::atomic<std::uint32_t>* word : {&ep->mine->rx_wait, &ep->mine->tx_wait}) {
         const std::uint32_t who = word->exchange(0);
@@ -204,10 +210,7 @@ void wake_own(Endpoint* ep) {
             futex_wake(word, INT_MAX);
         if (!(who & kWaitBell) || !bell_works(ep))
             continue;
-        // As the peer would: nobody asks for news again of a connection that has none.
-        const std::uint32_t number = xway_load(&ep->mine->bell) % process.bells;
-        ep->arena->view.header()->side[ep->side].bell[number].news.fetch_or(1ull << ep->slot);
-        bell_ring_own(number);
+        ring_own(ep); // nobody asks for news again of a connection that has none
     }
 }
 

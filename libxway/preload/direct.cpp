@@ -53,10 +53,7 @@ Lock lock; // over `stocks`; taken inside the registrar's
 // address is an IPv4 socket.
 std::optional<Name> dialled(const sockaddr* address, socklen_t length) {
     const auto name = name_of(address, length);
-    const bool mapped =
-        name && address->sa_family == AF_INET6 &&
-        IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
-    return mapped ? std::nullopt : name;
+    return name && name->is_v4() && address->sa_family == AF_INET6 ? std::nullopt : name;
 }
 
 // With the lock.
@@ -252,11 +249,6 @@ void bury_all(Endpoint* dead) {
 
 } // namespace
 
-void reset_at_close(int fd) {
-    const linger now{1, 0};
-    real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-}
-
 void direct_bury_dead() {
     bury_all(take_dead());
 }
@@ -391,13 +383,9 @@ void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
 void direct_on_attach(Endpoint* ep) {
     settle(ep);
     // The peer may have opened it before we knew of it; its knock has told nobody.
-    ArenaSide& own = ep->arena->view.header()->side[ep->side];
-    const std::uint64_t bit = 1ull << ep->slot;
-    if (!(own.opened.load() & bit) || process.bells == 0)
-        return;
-    const std::uint32_t bell = xway_load(&ep->mine->bell) % process.bells;
-    own.bell[bell].news.fetch_or(bit);
-    bell_ring_own(bell);
+    const ArenaSide& own = ep->arena->view.header()->side[ep->side];
+    if ((own.opened.load() & (1ull << ep->slot)) != 0 && process.bells != 0)
+        ring_own(ep);
 }
 
 void direct_on_decline(Endpoint* ep) {
@@ -489,10 +477,8 @@ void direct_dialled(const Endpoint* ep, WireMsg* message) {
         return;
     const Guard guard(lock);
     const Name& to = stocks[ep->stock].to;
-    if (IN6_IS_ADDR_LINKLOCAL(&to.address))
-        return; // of which zone?
-    memcpy(message->address, &to.address, sizeof(message->address));
-    message->port = to.port;
+    if (!IN6_IS_ADDR_LINKLOCAL(&to.address)) // of which zone?
+        put_name(to, message);
 }
 
 bool direct_lacks_stock(const Endpoint* ep) {

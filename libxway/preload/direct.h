@@ -77,8 +77,6 @@ void direct_set_bell(const Listener* listener, std::uint32_t bell);
 int direct_open_accepted(Endpoint* ep, int flags);
 // Closes for good what is parked and whose peer has gone; all that `listener` would yield.
 void direct_bury_dead();
-// The kernel tells the peer of `fd` by a reset when it is closed.
-void reset_at_close(int fd);
 void direct_bury_of(const Listener* listener);
 
 void direct_before_fork();

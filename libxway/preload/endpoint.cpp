@@ -108,10 +108,8 @@ void progress(Endpoint* ep, int fd) {
 
 // Unread bytes at the last close are told to the peer by a reset.
 void reset_if_unread(Endpoint* ep, int fd) {
-    if (rx_ready(ep) == 0)
-        return;
-    const linger now{1, 0};
-    real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    if (rx_ready(ep) != 0)
+        reset_at_close(fd);
 }
 
 // SO_LINGER: close() waits until the peer has taken all, as long as the program has asked for.
@@ -173,6 +171,11 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->rx_tcp = 0;
     ep->state.store(State::kTcp, std::memory_order_release);
     return ep;
+}
+
+void reset_at_close(int fd) {
+    const linger now{1, 0};
+    real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
 void endpoint_get(Endpoint* ep) {

@@ -153,6 +153,8 @@ struct Closing {
 };
 Closing endpoint_close(Endpoint* ep, int fd);
 void endpoint_closed(Closing closing);
+// The kernel tells the peer of `fd` by a reset when it is closed.
+void reset_at_close(int fd);
 // Does `ep` lie where endpoints do? What another process names is not followed before.
 bool endpoint_exists(const Endpoint* ep);
 
@@ -233,6 +235,8 @@ void endpoint_take_up(Endpoint* ep, ArenaMap* map);
 void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word);
 // Rings the peer's doorbell for `ep`, whoever has asked for it.
 void ring_peer(Endpoint* ep);
+// Rings this side's own doorbell for `ep`, as the peer would; it must work.
+void ring_own(Endpoint* ep);
 // Wakes this side's own sleepers: a descriptor was shut down, or moved to TCP.
 void wake_own(Endpoint* ep);
 

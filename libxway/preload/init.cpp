@@ -56,10 +56,8 @@ void text(const char* name, char (&to)[size]) {
     const int top = table.top.load();
     for (int fd = 0; fd < top; fd++) {
         Endpoint* ep = table_endpoint(fd);
-        if (ep && ep->attached && ep->refs.load() == process_refs(ep) && rx_ready(ep) != 0) {
-            const linger now{1, 0};
-            real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-        }
+        if (ep && ep->attached && ep->refs.load() == process_refs(ep) && rx_ready(ep) != 0)
+            reset_at_close(fd);
     }
 }
 

@@ -44,6 +44,11 @@ inline std::optional<Name> name_of(const void* address, socklen_t length) {
     return name;
 }
 
+inline void put_name(const Name& name, WireMsg* message) {
+    memcpy(message->address, &name.address, sizeof(message->address));
+    message->port = name.port;
+}
+
 inline Name name_of(const WireMsg& message) {
     Name name{};
     memcpy(&name.address, message.address, sizeof(name.address));

@@ -483,6 +483,13 @@ bool is_wanted(const Endpoint* ep) {
     return false;
 }
 
+// By the socket, if there is an xwayd.
+bool tell(const WireMsg& message, const int* fds = nullptr, std::size_t count = 0) {
+    const KeepErrno keep;
+    const Guard guard(lock);
+    return process.control >= 0 && send_message(message, fds, count);
+}
+
 } // namespace
 
 void registrar_connect() {
@@ -592,45 +599,33 @@ bool registrar_listen(std::uint64_t name, int fd) {
 }
 
 void registrar_unlisten(std::uint64_t name) {
-    const KeepErrno keep;
-    const Guard guard(lock);
     WireMsg message{};
     message.type = WireType::kUnlisten;
     message.conn = name;
-    if (process.control >= 0)
-        send_message(message, nullptr, 0);
+    tell(message);
 }
 
 bool registrar_supply(Endpoint* ep, std::uint32_t ask, int own, int accepted) {
-    const KeepErrno keep;
-    const Guard guard(lock);
     WireMsg message{};
     message.type = WireType::kSupply;
     message.conn = name_of(ep);
     message.ask = ask;
     const int fds[2] = {own, accepted};
-    return process.control >= 0 && send_message(message, fds, 2);
+    return tell(message, fds, 2);
 }
 
 void registrar_supply_end(std::uint32_t ask) {
-    const KeepErrno keep;
-    const Guard guard(lock);
     WireMsg message{};
     message.type = WireType::kSupply;
     message.ask = ask;
-    if (process.control >= 0)
-        send_message(message, nullptr, 0);
+    tell(message);
 }
 
 void registrar_more(const Name& to) {
-    const KeepErrno keep;
-    const Guard guard(lock);
     WireMsg message{};
     message.type = WireType::kMore;
-    memcpy(message.address, &to.address, sizeof(message.address));
-    message.port = to.port;
-    if (process.control >= 0)
-        send_message(message, nullptr, 0);
+    put_name(to, &message);
+    tell(message);
 }
 
 void registrar_lock() {

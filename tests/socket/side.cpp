@@ -153,16 +153,15 @@ void Side::make_parked_pair() {
         }
     }
     const std::uint16_t port = hear_port();
-    bool done = false;
-    for (int tries = 1; !done; tries++) {
+    for (int tries = 1;; tries++) {
         sock = socket();
         const std::uint64_t before = cookie_of(sock.get());
         Address to = peer(port);
         SYS(::connect(sock.get(), to.get(), to.length));
-        done = cookie_of(sock.get()) != before || tries == kTries;
+        const bool done = cookie_of(sock.get()) != before || tries == kTries;
         tell_number(done);
         if (done)
-            break;
+            return;
         /* Asks for a stock, and learns that it was accepted: none is opened directly before that.
          */
         in(sock.get()).expect_end();
