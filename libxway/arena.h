@@ -24,7 +24,7 @@
 namespace xway {
 
 inline constexpr std::uint32_t kArenaMagic = 0x616c7778; // "xwla"
-inline constexpr std::uint32_t kArenaVersion = 2;
+inline constexpr std::uint32_t kArenaVersion = 3;
 inline constexpr std::uint32_t kArenaSlots = 64;
 inline constexpr std::uint32_t kArenaBells = 4; // doorbells a process may have
 inline constexpr std::size_t kCacheLine = 64;
@@ -79,10 +79,11 @@ struct alignas(kCacheLine) SlotSide {
     std::atomic<std::uint32_t> flags;   // SlotFlags
     std::uint32_t bell;                 // which doorbell of the owner kWaitBell means
     std::atomic<std::uint32_t> life;    // see above; after all that the owner has sent
-    std::atomic<std::uint32_t> ticket;  // `arrivals` when it was opened: accepted in that order
+    std::atomic<std::uint32_t> ticket;  // counts what the owner opens: accepted in that order
     std::atomic<std::uint64_t> end;     // bytes sent on both rails when it was closed
     std::atomic<std::uint64_t> took;    // bytes taken from both rails when it was closed
-    std::uint32_t pad3[6];
+    std::atomic<std::uint32_t> behind;  // port of one by the kernel that comes first; 0: none
+    std::uint32_t pad3[5];
 
     // For whoever watches (xwayd); the peer has no use for it. Bytes since the connection began.
     std::uint64_t tx_ring, tx_tcp, rx_ring, rx_tcp;
@@ -106,8 +107,7 @@ struct alignas(2 * kCacheLine) ArenaSide {
     Bell bell[kArenaBells];
     // A bit a slot: the peer has opened the connection again. Set by the peer, taken by the owner.
     alignas(kCacheLine) std::atomic<std::uint64_t> opened;
-    std::atomic<std::uint32_t> arrivals; // counted by the peer; see SlotSide::ticket
-    std::atomic<std::uint32_t> gone;     // written by xwayd: the process has ended
+    std::atomic<std::uint32_t> gone; // written by xwayd: the process has ended
 };
 
 struct ArenaHeader {

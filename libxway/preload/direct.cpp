@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "config.h"
 #include "epoll.h"
@@ -40,14 +41,18 @@ struct Stock {
     Endpoint* last;
     std::uint32_t parked;
     std::uint64_t dry;         // calls of connect() that found none
-    std::uint64_t asked;       // `dry` when more were asked for; 0: not yet
+    std::uint64_t asked;       // `dry` when more are asked for
+    bool asks;                 // the next connection that the kernel opens is to be registered
     std::uint32_t by_kernel;   // connections that the kernel has opened, counted
     std::uint32_t accepted;    // the last of them known to have been accepted
     std::int64_t by_kernel_at; // when the last was opened, coarse
+    std::uint16_t port;        // its own
 };
 Stock stocks[kStocks];
 std::atomic<bool> any_granted;
-Lock lock; // over `stocks`; taken inside the registrar's
+std::atomic<std::uint32_t> tickets; // SlotSide::ticket of what this process opens
+std::atomic<std::uint32_t> turn;    // counts what it has taken: the peers take turns
+Lock lock;                          // over `stocks`; taken inside the registrar's
 
 // Where connect() is to go, if parked connections can stand for that: the socket of one to an IPv4
 // address is an IPv4 socket.
@@ -143,6 +148,8 @@ void restore_options(Endpoint* ep) {
         real.setsockopt(ep->hidden, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off));
     if (ep->options & kKeepAlive)
         real.setsockopt(ep->hidden, SOL_SOCKET, SO_KEEPALIVE, &off, sizeof(off));
+    if (ep->options & kCork)
+        real.setsockopt(ep->hidden, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
     ep->options = 0;
 }
 
@@ -172,16 +179,28 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
 }
 
 // Tells the end that listens.
-void knock(Endpoint* ep) {
+void knock(Endpoint* ep, std::uint16_t behind) {
     ArenaSide& peer = ep->arena->view.header()->side[ep->side ^ 1];
-    ep->mine->ticket = peer.arrivals.fetch_add(1);
+    ep->mine->behind = behind;
+    ep->mine->ticket = tickets.fetch_add(1);
     peer.opened.fetch_or(1ull << ep->slot);
     ring_peer(ep);
 }
 
-// Would a connection that is opened now be accepted before one that the kernel has opened?
-bool may_overtake(const Stock& stock) {
-    return stock.accepted != stock.by_kernel && coarse_ns() - stock.by_kernel_at < kAcceptedNs;
+// The port of the last that the kernel has opened, if it may still wait there; else 0.
+std::uint16_t unaccepted(const Stock& stock) {
+    return stock.accepted != stock.by_kernel && coarse_ns() - stock.by_kernel_at < kAcceptedNs
+               ? stock.port
+               : 0;
+}
+
+std::uint16_t port_of(int fd) {
+    sockaddr_storage own{};
+    socklen_t length = sizeof(own);
+    const auto name = getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0
+                          ? name_of(&own, length)
+                          : std::nullopt;
+    return name ? static_cast<std::uint16_t>(name->port) : 0;
 }
 
 // The kernel knows of its end before xwayd does, if the peer has been killed.
@@ -283,16 +302,20 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
     Endpoint* ep = nullptr;
     Endpoint* dead = nullptr;
     bool ask = false;
+    std::uint16_t behind = 0;
     {
         const Guard guard(lock);
         Stock* stock = find_stock(*to, false);
-        if (!stock || may_overtake(*stock))
+        if (!stock)
             return false;
         ep = take_free(*stock, &dead);
         if (!ep)
             ask = stock->dry++ == stock->asked;
-        if (ask)
+        if (ask) {
             stock->asked = stock->dry + kEarly;
+            stock->asks = true;
+        }
+        behind = unaccepted(*stock);
     }
     bury_all(dead);
     if (ask)
@@ -305,7 +328,7 @@ bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t leng
     }
     spare_back(entry);
     open_again(ep, fd, entry.nonblock());
-    knock(ep);
+    knock(ep, behind);
     return true;
 }
 
@@ -319,6 +342,8 @@ bool direct_park(Endpoint* ep, int fd) {
         ep->rx_broken || ep->rx_error != 0 || ep->peer_lost || is_dead(ep) || uses_uring() ||
         (!ep->dialled && !listener_is_open(ep->listener)))
         return false;
+    if (xway_rx_rail(&ep->rx) == XWAY_RAIL_TCP)
+        rx_follow(ep); // once, though nothing is ever received: on the ring TCP need not be asked
     if (rx_unread(ep, fd) != 0 || (peer_has_closed(ep) && !is_clean(ep)))
         return false;
     ep->mine->end.store(tx_total(ep), std::memory_order_relaxed);
@@ -402,8 +427,9 @@ namespace {
 template <typename Found>
 void find_opened(const Listener* listener, Found found) {
     const Guard guard(process.lock);
+    const std::uint32_t first = turn.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < process.arenas; i++) {
-        ArenaMap* map = process.arena[i];
+        ArenaMap* map = process.arena[(first + i) % process.arenas];
         for (std::uint32_t side = 0; side < 2; side++) {
             if (!(map->sides & (1u << side)))
                 continue;
@@ -419,28 +445,33 @@ void find_opened(const Listener* listener, Found found) {
 
 } // namespace
 
-Endpoint* direct_take(const Listener* listener) {
-    for (;;) {
-        // The one that knocked first, among those of one peer.
-        Endpoint* first = nullptr;
-        std::uint32_t ticket = 0;
-        find_opened(listener, [&](Endpoint* ep) {
-            const std::uint32_t its = ep->theirs->ticket.load();
-            if (!first ||
-                (ep->arena == first->arena && static_cast<std::int32_t>(its - ticket) < 0)) {
-                first = ep;
-                ticket = its;
-            }
-            return first->arena != ep->arena;
-        });
-        if (!first)
-            return nullptr;
-        first->arena->view.header()->side[first->side].opened.fetch_and(~(1ull << first->slot));
-        State parked = State::kParked;
-        if (first->theirs->life.load() >> 1 == first->opened + 1 &&
-            first->state.compare_exchange_strong(parked, State::kBusy))
-            return first;
+Endpoint* direct_next(const Listener* listener, std::uint16_t* behind) {
+    // The one that was opened first, among those of one peer.
+    Endpoint* next = nullptr;
+    std::uint32_t ticket = 0;
+    find_opened(listener, [&](Endpoint* ep) {
+        const std::uint32_t its = ep->theirs->ticket.load();
+        if (!next ||
+            (ep->peer_pid == next->peer_pid && static_cast<std::int32_t>(its - ticket) < 0)) {
+            next = ep;
+            ticket = its;
+        }
+        return false;
+    });
+    *behind = 0;
+    if (next && next->let_pass != next->opened + 1) {
+        next->let_pass = next->opened + 1;
+        *behind = static_cast<std::uint16_t>(next->theirs->behind.load());
     }
+    return next;
+}
+
+bool direct_take(Endpoint* ep) {
+    ep->arena->view.header()->side[ep->side].opened.fetch_and(~(1ull << ep->slot));
+    turn.fetch_add(1, std::memory_order_relaxed);
+    State parked = State::kParked;
+    return ep->theirs->life.load() >> 1 == ep->opened + 1 &&
+           ep->state.compare_exchange_strong(parked, State::kBusy);
 }
 
 bool direct_waits(const Listener* listener) {
@@ -455,10 +486,11 @@ std::uint32_t direct_count(const Listener* listener) {
     return count;
 }
 
-void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length) {
+void direct_by_kernel(Endpoint* ep, int fd, const sockaddr* address, socklen_t length) {
     const auto to = dialled(address, length);
     if (!config.direct || !to)
         return;
+    const std::uint16_t port = port_of(fd);
     const Guard guard(lock);
     Stock* stock = find_stock(*to, true);
     if (!stock)
@@ -466,9 +498,11 @@ void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length) {
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
     ep->by_kernel = ++stock->by_kernel;
     stock->by_kernel_at = coarse_ns();
+    stock->port = port;
     // What is registered tells xwayd which stock is wanted, so at once. But not for ever: there may
     // be nobody who makes one.
-    if (config.asks_early && (stock->granted || stock->by_kernel <= kInVain))
+    if (config.asks_early &&
+        (std::exchange(stock->asks, false) || (!stock->granted && stock->by_kernel <= kInVain)))
         ep->after = 0;
 }
 
@@ -485,7 +519,7 @@ bool direct_lacks_stock(const Endpoint* ep) {
     if (ep->by_kernel == 0)
         return false;
     const Guard guard(lock);
-    return !stocks[ep->stock].granted;
+    return ep->after == 0 || !stocks[ep->stock].granted;
 }
 
 void direct_heard(Endpoint* ep) {

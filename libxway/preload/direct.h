@@ -33,13 +33,14 @@ namespace xway {
 
 // Options that a connection is rid of when it is opened again; others it may keep, or is not
 // parked.
-enum Restored : std::uint32_t { kNoDelay = 1, kKeepAlive = 2 };
+enum Restored : std::uint32_t { kNoDelay = 1, kKeepAlive = 2, kCork = 4 };
 
 // Has this process ever been given a connection to park?
 bool direct_has_stock();
 // The kernel has opened `ep` to that address. Nobody overtakes it: what is opened later is accepted
-// later, so none is opened here until the other end is known to have been accepted.
-void direct_by_kernel(Endpoint* ep, const sockaddr* address, socklen_t length);
+// later, so the listener is told of it until the other end is known to have been accepted. `fd` is
+// its descriptor.
+void direct_by_kernel(Endpoint* ep, int fd, const sockaddr* address, socklen_t length);
 // Where `ep` was dialled to, as a hint for xwayd. Nothing is written if it was not, or if that says
 // too little.
 void direct_dialled(const Endpoint* ep, WireMsg* message);
@@ -68,8 +69,12 @@ void direct_on_decline(Endpoint* ep);
 
 // An end that was accepted for the stock of another process. `socket` is hidden, and becomes its.
 Endpoint* direct_new_accepted(Listener* listener, int socket);
-// The end that the peer has opened and `listener` is to yield next; nullptr: none.
-Endpoint* direct_take(const Listener* listener);
+// The end that the peer has opened and `listener` is to yield next; nullptr: none. `behind`: the
+// peer's port of a connection that waits in the kernel, perhaps, and comes before; 0: none, or it
+// has been said.
+Endpoint* direct_next(const Listener* listener, std::uint16_t* behind);
+// Makes it ours to open. False: another thread was faster.
+bool direct_take(Endpoint* ep);
 bool direct_waits(const Listener* listener);
 std::uint32_t direct_count(const Listener* listener);
 void direct_set_bell(const Listener* listener, std::uint32_t bell);

@@ -161,6 +161,7 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->hidden = -1;
     ep->listener = nullptr;
     ep->opened = 0;
+    ep->let_pass = 0;
     ep->by_kernel = 0;
     ep->options = 0;
     ep->touched = false;

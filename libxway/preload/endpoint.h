@@ -105,6 +105,7 @@ struct alignas(kCacheLine) Endpoint {
     std::uint32_t stock;       // where it is parked, if dialled
     std::uint32_t by_kernel;   // which connection of its stock, if the kernel opened it; 0: none
     std::uint32_t opened;      // times; written while nobody has it open
+    std::uint32_t let_pass;    // `opened` that the kernel's may come before: asked once
     std::uint32_t options;     // enum Restored; those set since it was opened
     std::atomic<bool> touched; // the program has done what cannot be undone: never parked
     Endpoint* next;            // in the stock

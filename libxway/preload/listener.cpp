@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ struct Order {
 
 // Those that the kernel has yielded while we looked for our own wait in `early`, hidden.
 struct Listener {
-    static constexpr std::uint32_t kEarly = 64, kGhosts = 16, kOrders = 32;
+    static constexpr std::uint32_t kEarly = 64, kGhosts = 16, kOrders = 32, kRecent = 64;
 
     std::atomic<bool> open;
     bool announced; // to the xwayd of `session`
@@ -40,8 +41,13 @@ struct Listener {
     int fd;
     std::uint32_t generation;
     std::atomic<std::uint32_t> bell;
-    std::uint32_t in_row;              // direct connections accepted since the kernel was asked
-    std::uint32_t until_kernel;        // direct ones that came before its: then it is its turn
+    Lock turn_lock;                // over all down to `recents`
+    std::uint32_t in_row;          // direct connections accepted since the kernel was asked
+    std::uint32_t until_kernel;    // direct ones that came before its: then it is its turn
+    std::uint32_t kernel_first;    // of the kernel's that come before the next direct one
+    std::uint16_t until_port;      // of the last of them
+    std::uint16_t recent[kRecent]; // peers' ports of what the kernel has yielded last
+    std::uint32_t recents;
     std::atomic<std::int64_t> timeout; // SO_RCVTIMEO, ns; kNever: none
     Lock lock;                         // over `early`, and over asking the kernel
     std::uint32_t waiting;
@@ -143,9 +149,13 @@ int accept_own(Listener* listener, int own) {
         if (fd < 0)
             break;
         // Dialled by IPv4, it may come out under its mapped address.
-        if (name_of(&peer, peer_length) == ours)
+        const auto theirs = name_of(&peer, peer_length);
+        if (theirs == ours)
             return fd;
-        listener->early[listener->waiting++] = fd;
+        if (is_ghost(listener, theirs))
+            process_unhide(fd);
+        else
+            listener->early[listener->waiting++] = fd;
     }
     listener->ghost[listener->ghosts++] = *ours;
     return -1;
@@ -207,13 +217,7 @@ void tell_name(sockaddr* address, socklen_t* length, const void* name, socklen_t
     *length = name_length;
 }
 
-int accept_direct(Listener* listener, sockaddr* address, socklen_t* length, int flags,
-                  bool* direct) {
-    Endpoint* ep = direct_take(listener);
-    if (!ep) {
-        errno = 0;
-        return -1;
-    }
+int accept_direct(Endpoint* ep, sockaddr* address, socklen_t* length, int flags, bool* direct) {
     const int fd = direct_open_accepted(ep, flags);
     if (fd >= 0)
         tell_name(address, length, &ep->peer_name, ep->peer_name_length);
@@ -309,6 +313,9 @@ Entry listener_open(int fd, Entry entry) {
             listener->ghosts = 0;
             listener->in_row = 0;
             listener->until_kernel = 0;
+            listener->kernel_first = 0;
+            listener->until_port = 0;
+            std::fill(std::begin(listener->recent), std::end(listener->recent), 0);
             listener->timeout = kNever;
             listener->open = true;
             break;
@@ -349,30 +356,77 @@ void listener_set_timeout(Listener* listener, std::int64_t timeout) {
 
 namespace {
 
+// What the kernel has waiting.
+std::uint32_t backlog(const Listener* listener) {
+    tcp_info info{};
+    socklen_t length = sizeof(info);
+    // Of a listener this field is the length of its queue.
+    return real.getsockopt(listener->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0
+               ? info.tcpi_unacked + listener->waiting
+               : 0;
+}
+
+// Has the kernel yielded one from that port lately?
+bool has_accepted(const Listener* listener, std::uint16_t port) {
+    return std::find(std::begin(listener->recent), std::end(listener->recent), port) !=
+           std::end(listener->recent);
+}
+
 // Direct connections first: whoever has opened one and then, for want of another, one by the
-// kernel, finds them accepted in that order. But the kernel's turn comes.
-bool is_kernels_turn(Listener* listener) {
-    if (listener->until_kernel > 0)
+// kernel, finds them accepted in that order. The other way round the direct one says behind which
+// it comes, and what waits in the kernel up to that is yielded before. And the kernel's turn comes,
+// if somebody waits there: after all the direct ones that may have been opened before that.
+// `next`: the direct one, if it is not.
+bool is_kernels_turn(Listener* listener, Endpoint** next) {
+    const Guard guard(listener->turn_lock);
+    if (listener->kernel_first == 0) {
+        *next = direct_next(listener, &listener->until_port);
+        if (listener->until_port != 0 && !has_accepted(listener, listener->until_port))
+            listener->kernel_first = backlog(listener);
+    }
+    if (listener->kernel_first > 0) {
+        listener->kernel_first--;
+        return true;
+    }
+    if (*next && listener->until_kernel > 0)
         return --listener->until_kernel == 0;
-    if (++listener->in_row < kInRow)
-        return false;
-    listener->in_row = 0;
-    listener->until_kernel = direct_count(listener) + 1;
+    if (*next && ++listener->in_row == kInRow) {
+        listener->in_row = 0;
+        if (backlog(listener) > 0)
+            listener->until_kernel = direct_count(listener) + 1;
+    }
     return false;
+}
+
+int accept_from_kernel(Listener* listener, sockaddr* address, socklen_t* length, int flags) {
+    const int fd = accept_kernel(listener, address, length, flags);
+    const auto peer = fd >= 0 ? name_of(address, *length) : std::nullopt;
+    const KeepErrno keep;
+    const auto port = static_cast<std::uint16_t>(peer ? peer->port : 0);
+    const Guard guard(listener->turn_lock);
+    if (!peer || port == listener->until_port)
+        listener->kernel_first = 0;
+    if (peer)
+        listener->recent[listener->recents++ % Listener::kRecent] = port;
+    listener->in_row = 0;
+    listener->until_kernel = 0; // its turn has been
+    return fd;
 }
 
 int accept_either(Listener* listener, sockaddr* address, socklen_t* length, int flags,
                   bool* direct) {
-    if (is_kernels_turn(listener)) {
-        const int fd = accept_kernel(listener, address, length, flags);
-        if (fd >= 0 || errno != 0)
+    for (;;) {
+        Endpoint* next = nullptr;
+        const bool kernels = is_kernels_turn(listener, &next);
+        if (!kernels && next) {
+            if (direct_take(next))
+                return accept_direct(next, address, length, flags, direct);
+            continue;
+        }
+        const int fd = accept_from_kernel(listener, address, length, flags);
+        if (fd >= 0 || errno != 0 || !kernels)
             return fd;
     }
-    const int fd = accept_direct(listener, address, length, flags, direct);
-    if (fd >= 0 || errno != 0)
-        return fd;
-    listener->in_row = 0;
-    return accept_kernel(listener, address, length, flags);
 }
 
 } // namespace

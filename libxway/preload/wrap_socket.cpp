@@ -120,6 +120,8 @@ void note_option(int fd, int level, int name) {
         ep->options |= kNoDelay;
     else if (ep && level == SOL_SOCKET && name == SO_KEEPALIVE)
         ep->options |= kKeepAlive;
+    else if (ep && level == IPPROTO_TCP && name == TCP_CORK)
+        ep->options |= kCork;
     // These mean nothing while keepalive is off, or stand for one moment.
     else if (!(ep && level == IPPROTO_TCP &&
                (name == TCP_KEEPIDLE || name == TCP_KEEPINTVL || name == TCP_KEEPCNT ||
@@ -226,7 +228,7 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
     const KeepErrno keep;
     Endpoint* ep = adopt(fd, address, length, entry.nonblock());
     if (ep && !ep->foreign)
-        direct_by_kernel(ep, address, length);
+        direct_by_kernel(ep, fd, address, length);
     return result;
 }
 XWAY_ALIAS(connect, __connect);
