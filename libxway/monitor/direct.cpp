@@ -22,10 +22,8 @@ void Direct::found(const Name& name, const TcpListener& socket) {
     const auto listener = listeners_.find(name);
     if (listener == listeners_.end() || listener->second.socket)
         return;
-    // Of several processes that have one socket, the first is asked.
-    if (!by_cookie_.try_emplace(socket.cookie, name).second)
-        return;
     listener->second.socket = socket;
+    by_cookie_.insert({socket.cookie, name});
     by_port_.insert(port_of(socket, name));
 }
 
@@ -36,7 +34,7 @@ void Direct::unlisten(const Name& name) {
     while (!listener->second.stocks.empty())
         forget(stocks_.find(*listener->second.stocks.begin()));
     if (const auto& socket = listener->second.socket) {
-        by_cookie_.erase(socket->cookie);
+        by_cookie_.erase({socket->cookie, name});
         by_port_.erase(port_of(*socket, name));
     }
     listeners_.erase(listener);
@@ -48,8 +46,21 @@ bool Direct::knows(std::uint64_t netns, std::uint16_t port) const {
 }
 
 std::optional<Direct::Name> Direct::find(std::uint64_t cookie) const {
-    const auto listener = by_cookie_.find(cookie);
-    return listener == by_cookie_.end() ? std::nullopt : std::optional(listener->second);
+    std::optional<Name> found;
+    std::size_t fewest = 0;
+    for (auto at = by_cookie_.lower_bound({cookie, Name()});
+         at != by_cookie_.end() && at->first == cookie; ++at) {
+        const std::size_t stocks = listeners_.at(at->second).stocks.size();
+        if (!found || stocks < fewest) {
+            found = at->second;
+            fewest = stocks;
+        }
+    }
+    return found;
+}
+
+bool Direct::is(const Name& name, std::uint64_t cookie) const {
+    return by_cookie_.contains({cookie, name});
 }
 
 std::optional<Direct::Name> Direct::find(const Endpoint& to, std::uint64_t netns) const {
@@ -98,7 +109,21 @@ std::optional<Direct::Ask> Direct::add(ClientId dialer, const Endpoint& to, Cloc
     const auto stock = stocks_.find({dialer, to});
     if (stock == stocks_.end() || stock->second.ask != 0)
         return std::nullopt;
+    turn(stock->first, stock->second);
     return ask(stock->first, stock->second, limits_.more, now);
+}
+
+// To the next process that has the listening socket.
+void Direct::turn(const Place& place, Stock& stock) {
+    const auto& socket = listeners_.at(stock.listener).socket;
+    if (!socket)
+        return;
+    auto next = by_cookie_.upper_bound({socket->cookie, stock.listener});
+    if (next == by_cookie_.end() || next->first != socket->cookie)
+        next = by_cookie_.lower_bound({socket->cookie, Name()});
+    listeners_.at(stock.listener).stocks.erase(place);
+    stock.listener = next->second;
+    listeners_.at(stock.listener).stocks.insert(place);
 }
 
 std::optional<Direct::Ask> Direct::ask(const Place& place, Stock& stock, unsigned most,

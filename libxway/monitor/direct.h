@@ -59,7 +59,9 @@ public:
     void unlisten(const Name& name);
     // Whether there is any at this port.
     [[nodiscard]] bool knows(std::uint64_t netns, std::uint16_t port) const;
+    // Of several processes that have one socket, the one with the fewest stocks.
     [[nodiscard]] std::optional<Name> find(std::uint64_t cookie) const;
+    [[nodiscard]] bool is(const Name& name, std::uint64_t cookie) const;
     // The one that takes connections to there: that of one address before one of any.
     [[nodiscard]] std::optional<Name> find(const Endpoint& to, std::uint64_t netns) const;
 
@@ -67,7 +69,8 @@ public:
     [[nodiscard]] bool needs(ClientId dialer, const Endpoint& to, Clock::time_point now) const;
     std::optional<Ask> begin(ClientId dialer, const Name& listener, const Endpoint& to,
                              Clock::time_point now);
-    // The stock is used up. Nothing: it may have no more, not now, or there is no such stock.
+    // The stock is used up. Of several processes that have one socket, the next is asked. Nothing:
+    // it may have no more, not now, or there is no such stock.
     std::optional<Ask> add(ClientId dialer, const Endpoint& to, Clock::time_point now);
 
     // A connection has come; settle() follows if it was wanted.
@@ -107,6 +110,7 @@ private:
     static Port port_of(const TcpListener& socket, const Name& name) {
         return {socket.netns, socket.local.port, socket.local.address, !socket.takes_v4, name};
     }
+    void turn(const Place& place, Stock& stock);
     std::optional<Ask> ask(const Place& place, Stock& stock, unsigned most, Clock::time_point now);
     void forget(std::map<Place, Stock>::iterator stock);
     void close(std::map<AskName, Open>::iterator open);
@@ -115,7 +119,7 @@ private:
     const Limits limits_;
     std::map<Name, Listener> listeners_;
     std::set<Port> by_port_;
-    std::map<std::uint64_t, Name> by_cookie_;
+    std::set<std::pair<std::uint64_t, Name>> by_cookie_;
     std::map<Place, Stock> stocks_;
     std::map<AskName, Open> asks_;
     std::map<ClientId, std::uint32_t> last_ask_;

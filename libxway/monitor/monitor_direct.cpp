@@ -116,14 +116,16 @@ void Monitor::stock(const Direct::Ask& ask) {
     inspector_.ring(client->id(), client->caller().uid, client->bells());
 }
 
-// Who takes connections where this flow ends. Where the kernel cannot be asked, a user may deceive
-// himself.
-std::optional<Direct::Name> Monitor::listener_of(const Flow& flow, const Client& dialer) {
+// Who takes connections where this flow ends; `wanted`, if it is one of them. Where the kernel
+// cannot be asked, a user may deceive himself.
+std::optional<Direct::Name> Monitor::listener_of(const Flow& flow, const Client& dialer,
+                                                 const std::optional<Direct::Name>& wanted) {
     if (!direct_.knows(flow.netns, flow.local.port))
         return std::nullopt;
     const SocketLookup::Listening now = lookup_->ask_listener(flow);
     switch (now.answer) {
-    case SocketLookup::Answer::open: return direct_.find(now.cookie);
+    case SocketLookup::Answer::open:
+        return wanted && direct_.is(*wanted, now.cookie) ? wanted : direct_.find(now.cookie);
     case SocketLookup::Answer::closed: return std::nullopt;
     case SocketLookup::Answer::unknown: break;
     }
@@ -166,7 +168,7 @@ xway_why Monitor::grant(Client& client, Inspector::Report& report) {
                            ends->dialer.flow, true, client.id()};
     if (own.flow.mirrored() != theirs.flow || theirs.flow.local != wanted->to)
         return XWAY_WHY_PEER_REFUSED;
-    if (listener_of(theirs.flow, *dialer) != wanted->listener)
+    if (listener_of(theirs.flow, *dialer, wanted->listener) != wanted->listener)
         return XWAY_WHY_PEER_CLOSED;
     if (decide(*dialer, own, client, theirs) != LocalVerdict::direct)
         return XWAY_WHY_DISABLED;

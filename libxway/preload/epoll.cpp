@@ -55,8 +55,9 @@ struct Member {
 struct EpollSet {
     std::uint32_t refs;
     int fd;
-    int inner;         // -1: no member has ever been attached
-    std::uint64_t tag; // what the program's set has as the inner set's data; + 1: the doorbell's
+    std::uint32_t owner; // token of the process that made it
+    int inner;           // -1: no member has ever been attached
+    std::uint64_t tag;   // what the program's set has as the inner set's data; + 1: the doorbell's
     std::uint32_t bell;
     int since_kernel;
     bool nested;   // the kernel watches it for another set
@@ -469,6 +470,7 @@ EpollSet* epoll_new(int fd) {
     *set = EpollSet{};
     set->refs = 1;
     set->fd = fd;
+    set->owner = process.token;
     set->inner = -1;
     set->bell = static_cast<std::uint32_t>(set - sets);
     return set;
@@ -517,6 +519,8 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
             return -1;
         }
     }
+    if (Listener* listener = operation == EPOLL_CTL_ADD ? listener_of(entry) : nullptr)
+        listener_use(listener);
     const Guard guard(lock);
     Member* m = find(set, fd);
     Listener* listener = process.bells != 0 ? listener_of(entry) : nullptr;
@@ -690,6 +694,16 @@ bool epoll_watches(int fd) {
     return watched && static_cast<unsigned>(fd) < kTableSize && watched[fd];
 }
 
+bool epoll_inherited(const Listener* listener) {
+    const Guard guard(lock);
+    const int fd = listener_fd(listener);
+    for (const Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
+        if (m->set->owner != process.token)
+            return true;
+    }
+    return false;
+}
+
 void epoll_adopt_listener(Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);
@@ -716,8 +730,14 @@ void epoll_lose_listener(Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);
     for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
-        if (m->ours && !m->parked)
+        // What the kernel has of an inherited set is the parent's.
+        const bool inherited = m->set->owner != process.token;
+        if (m->ours && !m->parked && !inherited)
             move_out(m);
+        if (inherited) {
+            unlist(m);
+            m->ours = false;
+        }
         m->listener = nullptr;
     }
 }

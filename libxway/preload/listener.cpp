@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -31,12 +32,23 @@ struct Order {
     Name to;
 };
 
-// Those that the kernel has yielded while we looked for our own wait in `early`, hidden.
+// What the processes that have the same listening socket, by fork, share of it.
+struct Family {
+    static constexpr std::uint32_t kGhosts = 16;
+
+    Lock lock; // over the rest, over Listener::early, and over asking the kernel
+    // Connections to ourselves that we have given up: the kernel may yield them yet.
+    Name ghost[kGhosts];
+    std::uint32_t ghosts;
+};
+
 struct Listener {
-    static constexpr std::uint32_t kEarly = 64, kGhosts = 16, kOrders = 32, kRecent = 64;
+    static constexpr std::uint32_t kEarly = 64, kOrders = 32, kRecent = 64;
 
     std::atomic<bool> open;
     bool announced; // to the xwayd of `session`
+    bool retired;   // no more are to be made for it
+    bool shared;    // other processes may have the socket, too
     std::uint32_t session;
     int fd;
     std::uint32_t generation;
@@ -49,12 +61,10 @@ struct Listener {
     std::uint16_t recent[kRecent]; // peers' ports of what the kernel has yielded last
     std::uint32_t recents;
     std::atomic<std::int64_t> timeout; // SO_RCVTIMEO, ns; kNever: none
-    Lock lock;                         // over `early`, and over asking the kernel
+    // Those that the kernel has yielded while we looked for our own wait here, hidden.
     std::uint32_t waiting;
     int early[kEarly];
-    // Connections to ourselves that we have given up: the kernel may yield them yet.
-    Name ghost[kGhosts];
-    std::uint32_t ghosts;
+    Family* family; // stays mapped: a thread may be inside when another closes
     xway_spin spin;
     Order order[kOrders]; // the first first; order_lock
     std::uint32_t orders;
@@ -88,8 +98,12 @@ std::uint64_t wire_name(const Listener* listener) {
 
 // Nobody is to dial it before its epoll sets hear the doorbell.
 void announce(Listener* listener) {
-    if (listener->announced && listener->session == registrar_session())
+    if (listener->retired || (listener->announced && listener->session == registrar_session()))
         return;
+    if (epoll_inherited(listener)) {
+        listener->retired = true;
+        return;
+    }
     if (!registrar_ready())
         return;
     epoll_adopt_listener(listener);
@@ -116,10 +130,10 @@ socklen_t dialled(const Order& order, sockaddr_storage* address) {
 }
 
 // Is it one of our own that we had given up?
-bool is_ghost(Listener* listener, const std::optional<Name>& peer) {
-    for (std::uint32_t i = 0; peer && i < listener->ghosts; i++) {
-        if (listener->ghost[i] == *peer) {
-            listener->ghost[i] = listener->ghost[--listener->ghosts];
+bool is_ghost(Family* family, const std::optional<Name>& peer) {
+    for (std::uint32_t i = 0; peer && i < family->ghosts; i++) {
+        if (family->ghost[i] == *peer) {
+            family->ghost[i] = family->ghost[--family->ghosts];
             return true;
         }
     }
@@ -152,12 +166,12 @@ int accept_own(Listener* listener, int own) {
         const auto theirs = name_of(&peer, peer_length);
         if (theirs == ours)
             return fd;
-        if (is_ghost(listener, theirs))
+        if (is_ghost(listener->family, theirs))
             process_unhide(fd);
         else
             listener->early[listener->waiting++] = fd;
     }
-    listener->ghost[listener->ghosts++] = *ours;
+    listener->family->ghost[listener->family->ghosts++] = *ours;
     return -1;
 }
 
@@ -165,8 +179,8 @@ int accept_own(Listener* listener, int own) {
 int connect_own(Listener* listener, const Order& order, int own) {
     sockaddr_storage address;
     const socklen_t length = dialled(order, &address);
-    const Guard guard(listener->lock);
-    if (listener->ghosts == Listener::kGhosts ||
+    const Guard guard(listener->family->lock);
+    if (listener->family->ghosts == Family::kGhosts ||
         (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) != 0 &&
          errno != EINPROGRESS))
         return -1;
@@ -227,7 +241,7 @@ int accept_direct(Endpoint* ep, sockaddr* address, socklen_t* length, int flags,
 
 // What the kernel has, without waiting; -1 with errno 0: nothing. `address` has room for any.
 int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int flags) {
-    const Guard guard(listener->lock);
+    const Guard guard(listener->family->lock);
     if (const int fd = take_early(listener, flags); fd >= 0) {
         getpeername(fd, address, length);
         return fd;
@@ -239,7 +253,7 @@ int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int 
             real.accept4(listener->fd, reinterpret_cast<sockaddr*>(&peer), &peer_length, flags);
         if (fd < 0)
             return -1;
-        if (is_ghost(listener, name_of(&peer, peer_length))) {
+        if (is_ghost(listener->family, name_of(&peer, peer_length))) {
             real.close(fd);
             continue;
         }
@@ -293,6 +307,32 @@ std::uint32_t listener_bell(const Listener* listener) {
     return process.bells ? listener->bell.load() % process.bells : 0;
 }
 
+namespace {
+
+// With the lock over which are in use. One that others have, too, stays theirs.
+bool found_family(Listener* listener) {
+    if (!listener->family || listener->shared) {
+        void* memory = mmap(nullptr, sizeof(Family), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return false;
+        listener->family = static_cast<Family*>(memory);
+    }
+    new (listener->family) Family{};
+    return true;
+}
+
+} // namespace
+
+void listener_use(Listener* listener) {
+    const KeepErrno keep;
+    announce(listener);
+}
+
+bool listener_is_shared(const Listener* listener) {
+    return listener->shared;
+}
+
 Entry listener_open(int fd, Entry entry) {
     // With SO_REUSEPORT a connection to ourselves may come out at another listener.
     if (!config.direct || !entry.is_socket() || entry.has(Entry::kListener) || shares_port(fd))
@@ -304,13 +344,16 @@ Entry listener_open(int fd, Entry entry) {
         for (Listener& one : listeners) {
             if (one.open)
                 continue;
+            if (!found_family(&one))
+                return entry;
             listener = &one;
             listener->generation++;
             listener->fd = fd;
             listener->announced = false;
+            listener->retired = false;
+            listener->shared = false;
             listener->bell = 0;
             listener->waiting = 0;
-            listener->ghosts = 0;
             listener->in_row = 0;
             listener->until_kernel = 0;
             listener->kernel_first = 0;
@@ -323,7 +366,9 @@ Entry listener_open(int fd, Entry entry) {
     }
     if (!listener)
         return entry;
-    announce(listener);
+    // Announced when it is used: the process that listens may leave that to its children.
+    if (epoll_watches(fd))
+        announce(listener);
     const std::uintptr_t bits = Entry::kListener | (entry.nonblock() ? Entry::kNonblock : 0) |
                                 (entry.has(Entry::kCloexec) ? Entry::kCloexec : 0);
     return Entry::socket(bits, static_cast<std::uint32_t>(listener - listeners));
@@ -334,7 +379,8 @@ Entry listener_close(Entry entry) {
     if (!listener)
         return entry;
     const KeepErrno keep;
-    registrar_unlisten(wire_name(listener));
+    if (listener->announced)
+        registrar_unlisten(wire_name(listener));
     direct_bury_of(listener);
     epoll_lose_listener(listener);
     for (std::uint32_t i = 0; i < listener->waiting; i++) {
@@ -548,20 +594,37 @@ void listener_work() {
         bell_ring_own(0);
 }
 
+// A connection that is open at a fork is never parked again. Where that is how a server works, none
+// is made for nothing; those that are parked still serve.
 void listener_before_fork() {
     if (!config.direct)
         return;
     const int top = table.top.load();
     for (int fd = 0; fd < top; fd++) {
-        const Entry entry = table_get(fd);
-        if (entry.has(Entry::kListener))
-            table_set(fd, listener_close(entry));
+        Endpoint* ep = table_endpoint(fd);
+        Listener* listener = ep && ep->direct && !ep->dialled ? ep->listener : nullptr;
+        if (listener_is_open(listener) && !std::exchange(listener->retired, true))
+            registrar_unlisten(wire_name(listener));
     }
+    for (Listener& listener : listeners)
+        listener.shared = true;
 }
 
+// What waits is the parent's, as is what has been opened; the socket is both's.
 void listener_forked() {
     new (&lock) Lock();
     new (&order_lock) Lock();
+    orders = 0;
+    for (Listener& listener : listeners) {
+        new (&listener.turn_lock) Lock();
+        listener.announced = false;
+        listener.orders = 0;
+        listener.bell = 0;
+        listener.until_kernel = 0;
+        listener.kernel_first = 0;
+        for (; listener.waiting > 0; listener.waiting--)
+            process_unhide(listener.early[listener.waiting - 1]);
+    }
 }
 
 } // namespace xway

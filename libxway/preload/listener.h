@@ -23,10 +23,15 @@ inline Listener* listener_of(int fd) {
 int listener_fd(const Listener* listener);
 bool listener_is_open(const Listener* listener);
 
-// After listen(): tells xwayd. The entry that `fd` is to have.
+// After listen(). The entry that `fd` is to have.
 Entry listener_open(int fd, Entry entry);
 // Its descriptor is closed, or no longer the only one of its kind. The entry that is left.
 Entry listener_close(Entry entry);
+
+// The program is about to ask it for connections, or to wait for them: then they may be direct.
+void listener_use(Listener* listener);
+// Do other processes have the socket, too, by fork?
+bool listener_is_shared(const Listener* listener);
 
 // As accept4(), but -1 with errno 0: only the kernel can tell. `direct`: it is in the table
 // already.

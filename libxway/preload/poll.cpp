@@ -262,10 +262,22 @@ bool poll_concerns_us(pollfd* fds, nfds_t count) {
     return false;
 }
 
+namespace {
+
+void use_listeners(const pollfd* fds, nfds_t count) {
+    for (nfds_t i = 0; i < count; i++) {
+        if (Listener* listener = fds[i].fd >= 0 ? listener_of(fds[i].fd) : nullptr)
+            listener_use(listener);
+    }
+}
+
+} // namespace
+
 int poll_for(pollfd* fds, nfds_t count, std::int64_t deadline, const sigset_t* mask) {
     KeepErrno keep;
     int result;
     if (config.direct) {
+        use_listeners(fds, count);
         registrar_read_mail();
         listener_work();
     }

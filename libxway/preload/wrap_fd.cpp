@@ -28,7 +28,8 @@ Leaving leave_before(int fd, Entry entry) {
     Endpoint* ep = entry.endpoint();
     if (entry.is_socket()) {
         // xwayd may still hold the copy that was passed to it: nobody is to connect to that.
-        if (listener_of(entry))
+        if (const Listener* listener = listener_of(entry);
+            listener && !listener_is_shared(listener))
             real.shutdown(fd, SHUT_RDWR);
         entry = listener_close(entry);
         // The kernel would go on reporting it under this number, kept as it is by our descriptor.
