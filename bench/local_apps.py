@@ -16,6 +16,7 @@ class App:
 
     paths = ("tcp", "unix", "xway", "direct")
     variants = {}
+    short = ()          # variants with a connection for each request
 
     def __init__(self, lab):
         self.lab = lab
@@ -121,6 +122,7 @@ class Nginx(App):
     name = "nginx"
     paths = ("tcp", "xway", "direct")           # wrk knows no UNIX sockets
     variants = {"keep-alive": [], "not kept": ["-H", "Connection: close"]}
+    short = ("not kept",)
     config = """
 daemon off;
 worker_processes 1;
