@@ -4,9 +4,11 @@
 // 1 MiB for the ring of either direction.
 //
 // xwayd creates an arena for one pair of processes, seals its size and hands it to exactly these
-// two. Both map all of it. What a side writes for the other it never reads back: its own indices
-// are in memory of its own (struct xway_tx, struct xway_rx), so whatever the peer scribbles here
-// changes only what the peer gets. Everything the peer wrote is read once, checked, then used.
+// two. Both map all of it. A side keeps its own indices in memory of its own (struct xway_tx,
+// struct xway_rx) and does not read them back from here, so whatever the peer scribbles changes
+// only what the peer gets. The words that are for both to change are few: the cut in head, the
+// waits, `news` and `opened`; of these a lie costs a wake-up or the ring. Everything the peer wrote
+// is read once, checked, then used.
 //
 // The order of the shared accesses is that of xway/stream.h: data, then head; marks, then epoch.
 // What is added for user space, where no code runs unless a program calls, is the cut: the receiver
@@ -33,8 +35,8 @@ inline constexpr std::size_t kCacheLine = 64;
 inline constexpr std::uint64_t kHeadCut = 1ull << 32;
 
 // SlotSide::rx_wait, tx_wait: who must be told. Set by the owner before it looks a last time and
-// sleeps, taken by its peer, which then wakes what it found. Pairs: set, full fence, look; against
-// publish (a full fence), load, exchange.
+// sleeps, taken by its peer, which then wakes what it found, or by xwayd when the peer has died.
+// Pairs: set, full fence, look; against publish (a full fence), load, exchange.
 inline constexpr std::uint32_t kWaitFutex = 1; // threads sleep on the word itself
 inline constexpr std::uint32_t kWaitBell = 2;  // a poll or epoll set wants the owner's doorbell
 
