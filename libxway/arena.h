@@ -40,13 +40,14 @@ inline constexpr std::uint64_t kHeadCut = 1ull << 32;
 inline constexpr std::uint32_t kWaitFutex = 1; // threads sleep on the word itself
 inline constexpr std::uint32_t kWaitBell = 2;  // a poll or epoll set wants the owner's doorbell
 
-// SlotSide::flags, said by the owner, never taken back for this connection.
+// SlotSide::flags, said by the owner unless noted, never taken back for this connection.
 enum SlotFlags : std::uint32_t {
     kSlotReady = 1,   // the owner knows of the slot: it looks at the ring and may be sent to by it
     kSlotTcpOnly = 2, // send to me by TCP from now on
     kSlotLook = 4,    // TCP has news: the owner has shut its direction down, or closed
     kSlotGone = 8,    // the owner has closed: nobody reads what is sent to it
     kSlotLeft = 16,   // the owner sends by TCP for good; said after its last epoch
+    kSlotOnce = 32,   // said by xwayd of the accepting side: not to be opened again
 };
 
 // SlotSide::life, said by the owner: how often the connection has been opened, in direct mode, and

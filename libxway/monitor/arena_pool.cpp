@@ -123,6 +123,16 @@ unsigned Arena::cool(Clock::time_point then, unsigned most) {
     return cooled;
 }
 
+void Arena::use_up(ClientId client, std::uint64_t listener) {
+    for (std::uint32_t slot = 0; slot < kArenaSlots; ++slot) {
+        for (unsigned side = 0; side < 2; ++side) {
+            const Registration& dialer = uses_[slot].holder[side].end;
+            if (uses_[slot].used && dialer.granted_by == client && dialer.listener == listener)
+                view().slot(slot)->side[1 - side].flags.fetch_or(kSlotOnce);
+        }
+    }
+}
+
 void Arena::set_knows(ClientId client) {
     for (Party& party : parties_)
         party.knows |= party.client == client;
@@ -184,6 +194,11 @@ void ArenaPool::count_uids(const Arena& arena, int by) {
     count(arena.party(0).uid);
     if (arena.party(1).uid != arena.party(0).uid)
         count(arena.party(1).uid);
+}
+
+void ArenaPool::use_up(ClientId client, std::uint64_t listener) {
+    for (const std::uint32_t id : of(client))
+        arenas_.at(id)->use_up(client, listener);
 }
 
 bool ArenaPool::release(ClientId client, std::uint32_t id, std::uint32_t slot, std::uint32_t side,

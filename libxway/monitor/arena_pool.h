@@ -79,6 +79,7 @@ public:
     // Gives back the memory of windows that have been free since then. How many were.
     unsigned cool(Clock::time_point then, unsigned most);
     void set_knows(ClientId client);
+    void use_up(ClientId client, std::uint64_t listener);
 
 private:
     Arena(std::uint32_t id, const Party& a, const Party& b, SharedFd fd, Mapping map,
@@ -139,6 +140,9 @@ public:
     // False: it was not this client's to release.
     bool release(ClientId client, std::uint32_t arena, std::uint32_t slot, std::uint32_t side,
                  Clock::time_point now, Ended& ended);
+
+    // What `client` has made for those who dial its `listener` is not opened again.
+    void use_up(ClientId client, std::uint64_t listener);
 
     // Whether this arena is no more, but was known to the client: it may still speak of it.
     [[nodiscard]] bool has_dropped(ClientId client, std::uint32_t arena) const;

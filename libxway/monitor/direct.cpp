@@ -7,6 +7,7 @@
 #include "direct.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace xway {
 
@@ -18,21 +19,27 @@ bool Direct::listen(const Name& name) {
     return count < limits_.listeners && listeners_.try_emplace(name).second;
 }
 
-void Direct::found(const Name& name, const TcpListener& socket) {
+std::vector<Direct::Name> Direct::found(const Name& name, const TcpListener& socket) {
+    std::vector<Name> rivals;
     const auto listener = listeners_.find(name);
     if (listener == listeners_.end() || listener->second.socket)
-        return;
+        return rivals;
     listener->second.socket = socket;
-    by_cookie_.insert({socket.cookie, name});
     by_port_.insert(port_of(socket, name));
+    for (auto at = by_cookie_.lower_bound({socket.cookie, Name()});
+         at != by_cookie_.end() && at->first == socket.cookie; ++at) {
+        rivals.push_back(at->second);
+        forget_stocks(at->second);
+    }
+    by_cookie_.insert({socket.cookie, name});
+    return rivals;
 }
 
 void Direct::unlisten(const Name& name) {
     const auto listener = listeners_.find(name);
     if (listener == listeners_.end())
         return;
-    while (!listener->second.stocks.empty())
-        forget(stocks_.find(*listener->second.stocks.begin()));
+    forget_stocks(name);
     if (const auto& socket = listener->second.socket) {
         by_cookie_.erase({socket->cookie, name});
         by_port_.erase(port_of(*socket, name));
@@ -46,21 +53,12 @@ bool Direct::knows(std::uint64_t netns, std::uint16_t port) const {
 }
 
 std::optional<Direct::Name> Direct::find(std::uint64_t cookie) const {
-    std::optional<Name> found;
-    std::size_t fewest = 0;
-    for (auto at = by_cookie_.lower_bound({cookie, Name()});
-         at != by_cookie_.end() && at->first == cookie; ++at) {
-        const std::size_t stocks = listeners_.at(at->second).stocks.size();
-        if (!found || stocks < fewest) {
-            found = at->second;
-            fewest = stocks;
-        }
-    }
-    return found;
-}
-
-bool Direct::is(const Name& name, std::uint64_t cookie) const {
-    return by_cookie_.contains({cookie, name});
+    const auto first = by_cookie_.lower_bound({cookie, Name()});
+    if (first == by_cookie_.end() || first->first != cookie)
+        return std::nullopt;
+    const auto next = std::next(first);
+    return next != by_cookie_.end() && next->first == cookie ? std::nullopt
+                                                             : std::optional(first->second);
 }
 
 std::optional<Direct::Name> Direct::find(const Endpoint& to, std::uint64_t netns) const {
@@ -73,7 +71,7 @@ std::optional<Direct::Name> Direct::find(const Endpoint& to, std::uint64_t netns
         const auto& [space, port, local, refuses_v4, name] = *first;
         if (space == netns && port == to.port && local == address &&
             !(is_v4 && address == any_v6 && refuses_v4))
-            return name;
+            return find(listeners_.at(name).socket->cookie);
     }
     return std::nullopt;
 }
@@ -109,21 +107,7 @@ std::optional<Direct::Ask> Direct::add(ClientId dialer, const Endpoint& to, Cloc
     const auto stock = stocks_.find({dialer, to});
     if (stock == stocks_.end() || stock->second.ask != 0)
         return std::nullopt;
-    turn(stock->first, stock->second);
     return ask(stock->first, stock->second, limits_.more, now);
-}
-
-// To the next process that has the listening socket.
-void Direct::turn(const Place& place, Stock& stock) {
-    const auto& socket = listeners_.at(stock.listener).socket;
-    if (!socket)
-        return;
-    auto next = by_cookie_.upper_bound({socket->cookie, stock.listener});
-    if (next == by_cookie_.end() || next->first != socket->cookie)
-        next = by_cookie_.lower_bound({socket->cookie, Name()});
-    listeners_.at(stock.listener).stocks.erase(place);
-    stock.listener = next->second;
-    listeners_.at(stock.listener).stocks.insert(place);
 }
 
 std::optional<Direct::Ask> Direct::ask(const Place& place, Stock& stock, unsigned most,
@@ -204,6 +188,12 @@ void Direct::expire(Clock::time_point now) {
         if (now - stocks_.at(open->second.place).asked_at >= limits_.patience)
             close(open);
     }
+}
+
+void Direct::forget_stocks(const Name& name) {
+    const auto& stocks = listeners_.at(name).stocks;
+    while (!stocks.empty())
+        forget(stocks_.find(*stocks.begin()));
 }
 
 void Direct::forget(std::map<Place, Stock>::iterator stock) {

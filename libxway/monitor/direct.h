@@ -15,6 +15,7 @@
 #include <set>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "pairing.h"
 #include "tcp_end.h"
@@ -55,13 +56,14 @@ public:
 
     // A listener that is not known yet, until found(). False: there is one of this name, or enough.
     bool listen(const Name& name);
-    void found(const Name& name, const TcpListener& socket);
+    // Whose stocks have ended with it: if several processes wait for one socket's connections, each
+    // connection is for whoever is free, which only the kernel knows.
+    std::vector<Name> found(const Name& name, const TcpListener& socket);
     void unlisten(const Name& name);
     // Whether there is any at this port.
     [[nodiscard]] bool knows(std::uint64_t netns, std::uint16_t port) const;
-    // Of several processes that have one socket, the one with the fewest stocks.
+    // The only one that has this socket.
     [[nodiscard]] std::optional<Name> find(std::uint64_t cookie) const;
-    [[nodiscard]] bool is(const Name& name, std::uint64_t cookie) const;
     // The one that takes connections to there: that of one address before one of any.
     [[nodiscard]] std::optional<Name> find(const Endpoint& to, std::uint64_t netns) const;
 
@@ -69,8 +71,7 @@ public:
     [[nodiscard]] bool needs(ClientId dialer, const Endpoint& to, Clock::time_point now) const;
     std::optional<Ask> begin(ClientId dialer, const Name& listener, const Endpoint& to,
                              Clock::time_point now);
-    // The stock is used up. Of several processes that have one socket, the next is asked. Nothing:
-    // it may have no more, not now, or there is no such stock.
+    // The stock is used up. Nothing: it may have no more, not now, or there is no such stock.
     std::optional<Ask> add(ClientId dialer, const Endpoint& to, Clock::time_point now);
 
     // A connection has come; settle() follows if it was wanted.
@@ -110,8 +111,8 @@ private:
     static Port port_of(const TcpListener& socket, const Name& name) {
         return {socket.netns, socket.local.port, socket.local.address, !socket.takes_v4, name};
     }
-    void turn(const Place& place, Stock& stock);
     std::optional<Ask> ask(const Place& place, Stock& stock, unsigned most, Clock::time_point now);
+    void forget_stocks(const Name& name);
     void forget(std::map<Place, Stock>::iterator stock);
     void close(std::map<AskName, Open>::iterator open);
     void uncount(const Pair& pair, unsigned by);

@@ -110,8 +110,7 @@ private:
     void let_go(const ArenaPool::Ended& ended);
     void begin_stock(Client& dialer, const Flow& flow);
     void stock(const Direct::Ask& ask);
-    std::optional<Direct::Name> listener_of(const Flow& flow, const Client& dialer,
-                                            const std::optional<Direct::Name>& wanted = {});
+    std::optional<Direct::Name> listener_of(const Flow& flow, const Client& dialer);
     xway_why grant(Client& client, Inspector::Report& report); // NONE: done
     void decline(ClientId client, std::uint64_t conn, xway_why why);
     void announce(const std::vector<ArenaPool::Drop>& drops);

@@ -47,7 +47,9 @@ void Monitor::listen_at_port(Client& client, Packet& packet) {
 void Monitor::unlisten(Client& client, const Packet& packet) {
     if (!client.is_direct() || !packet.fds.empty())
         return violation(client, "stops listening in a wrong way");
-    direct_.unlisten({client.id(), packet.msg.conn});
+    const Direct::Name name{client.id(), packet.msg.conn};
+    direct_.unlisten(name);
+    arenas_.use_up(name.first, name.second);
 }
 
 void Monitor::supply(Client& client, Packet& packet) {
@@ -116,16 +118,14 @@ void Monitor::stock(const Direct::Ask& ask) {
     inspector_.ring(client->id(), client->caller().uid, client->bells());
 }
 
-// Who takes connections where this flow ends; `wanted`, if it is one of them. Where the kernel
-// cannot be asked, a user may deceive himself.
-std::optional<Direct::Name> Monitor::listener_of(const Flow& flow, const Client& dialer,
-                                                 const std::optional<Direct::Name>& wanted) {
+// Who takes connections where this flow ends. Where the kernel cannot be asked, a user may deceive
+// himself.
+std::optional<Direct::Name> Monitor::listener_of(const Flow& flow, const Client& dialer) {
     if (!direct_.knows(flow.netns, flow.local.port))
         return std::nullopt;
     const SocketLookup::Listening now = lookup_->ask_listener(flow);
     switch (now.answer) {
-    case SocketLookup::Answer::open:
-        return wanted && direct_.is(*wanted, now.cookie) ? wanted : direct_.find(now.cookie);
+    case SocketLookup::Answer::open: return direct_.find(now.cookie);
     case SocketLookup::Answer::closed: return std::nullopt;
     case SocketLookup::Answer::unknown: break;
     }
@@ -138,8 +138,11 @@ void Monitor::on_listener(Client& client, const Inspector::Report& report) {
     const Direct::Name name{report.client, report.conn};
     const auto* why = std::get_if<xway_why>(&report.found);
     const auto* socket = std::get_if<TcpListener>(&report.found);
-    if (socket && socket->device == 0)
-        return direct_.found(name, *socket);
+    if (socket && socket->device == 0) {
+        for (const auto& [process, listener] : direct_.found(name, *socket))
+            arenas_.use_up(process, listener);
+        return;
+    }
     direct_.unlisten(name);
     if (!socket && (!why || *why != XWAY_WHY_PEER_CLOSED))
         violation(client, "passes a listener that is none");
@@ -165,10 +168,10 @@ xway_why Monitor::grant(Client& client, Inspector::Report& report) {
     const Registration theirs{client.id(),          report.conn,         ends->accepted.cookie,
                               ends->accepted.inode, ends->accepted.flow, true};
     const Registration own{dialer->id(),      0,    ends->dialer.cookie, ends->dialer.inode,
-                           ends->dialer.flow, true, client.id()};
+                           ends->dialer.flow, true, client.id(),         wanted->listener.second};
     if (own.flow.mirrored() != theirs.flow || theirs.flow.local != wanted->to)
         return XWAY_WHY_PEER_REFUSED;
-    if (listener_of(theirs.flow, *dialer, wanted->listener) != wanted->listener)
+    if (listener_of(theirs.flow, *dialer) != wanted->listener)
         return XWAY_WHY_PEER_CLOSED;
     if (decide(*dialer, own, client, theirs) != LocalVerdict::direct)
         return XWAY_WHY_DISABLED;

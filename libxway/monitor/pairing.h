@@ -29,8 +29,9 @@ struct Registration {
     std::uint64_t cookie = 0; // the kernel's name for the socket
     std::uint64_t inode = 0;
     Flow flow;
-    bool direct = false;     // the connection is in direct mode
-    ClientId granted_by = 0; // the process that has made the connection for this one
+    bool direct = false;        // the connection is in direct mode
+    ClientId granted_by = 0;    // the process that has made the connection for this one
+    std::uint64_t listener = 0; // of that process, in its words
 };
 
 // Registrations that wait for their other end, and the sockets that have found it.

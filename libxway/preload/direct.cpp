@@ -98,7 +98,7 @@ Endpoint* pop(Stock& stock) {
 
 bool is_dead(const Endpoint* ep) {
     return (ep->theirs->flags.load(std::memory_order_acquire) &
-            (kSlotGone | kSlotLook | kSlotTcpOnly | kSlotLeft)) != 0 ||
+            (kSlotGone | kSlotLook | kSlotTcpOnly | kSlotLeft | kSlotOnce)) != 0 ||
            ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
 }
 
@@ -340,7 +340,7 @@ bool direct_park(Endpoint* ep, int fd) {
     if (!ep->direct || ep->state.load() != State::kRing || ep->forked || ep->touched ||
         ep->owner != process.token || ep->tx_stays.load() != 0 || ep->wr_shut || ep->rd_shut ||
         ep->rx_broken || ep->rx_error != 0 || ep->peer_lost || is_dead(ep) || uses_uring() ||
-        (!ep->dialled && !listener_is_open(ep->listener)))
+        (!ep->dialled && !listener_serves(ep)))
         return false;
     if (xway_rx_rail(&ep->rx) == XWAY_RAIL_TCP)
         rx_follow(ep); // once, though nothing is ever received: on the ring TCP need not be asked
@@ -376,41 +376,39 @@ void direct_to_tcp(Endpoint* ep) {
     }
 }
 
-void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
-    Endpoint* ep = config.direct ? parked_new(process_hide(socket)) : nullptr;
-    if (!ep) {
-        real.close(socket);
-        return;
-    }
-    ep->arena = map;
-    ep->slot = message.slot;
-    ep->side = message.side;
-    ep->peer_pid = message.peer;
-    ep->dialled = true;
-    Stock* stock;
-    {
+bool direct_on_grant(const WireMsg& message, ArenaMap* map, int socket) {
+    Stock* stock = nullptr;
+    if (config.direct) {
         const Guard guard(lock);
         stock = find_stock(name_of(message), true);
         if (stock)
             stock->asked = stock->dry;
     }
-    if (!stock) {
-        endpoint_use_slot(ep);
-        bury(ep);
-        return;
-    }
+    Endpoint* ep = stock ? parked_new(-1) : nullptr;
+    if (!ep)
+        return false;
+    ep->hidden = process_hide_connection(socket);
+    ep->arena = map;
+    ep->slot = message.slot;
+    ep->side = message.side;
+    ep->peer_pid = message.peer;
+    ep->dialled = true;
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
     stock->granted = true;
     any_granted = true;
     settle(ep);
+    return true;
 }
 
-void direct_on_attach(Endpoint* ep) {
+bool direct_on_attach(Endpoint* ep) {
+    if (!listener_serves(ep))
+        return false;
     settle(ep);
     // The peer may have opened it before we knew of it; its knock has told nobody.
     const ArenaSide& own = ep->arena->view.header()->side[ep->side];
     if ((own.opened.load() & (1ull << ep->slot)) != 0 && process.bells != 0)
         ring_own(ep);
+    return true;
 }
 
 void direct_on_decline(Endpoint* ep) {
@@ -436,7 +434,8 @@ void find_opened(const Listener* listener, Found found) {
             for (std::uint64_t bits = map->view.header()->side[side].opened.load(); bits != 0;
                  bits &= bits - 1) {
                 Endpoint* ep = map->endpoint[side][__builtin_ctzll(bits)];
-                if (ep && ep->listener == listener && !ep->dialled && found(ep))
+                if (ep && ep->listener == listener && !ep->dialled && listener_serves(ep) &&
+                    found(ep))
                     return;
             }
         }
@@ -563,30 +562,19 @@ Endpoint* direct_new_accepted(Listener* listener, int socket) {
         return nullptr;
     ep->dialled = false;
     ep->listener = listener;
+    ep->listener_generation = listener_generation(listener);
     ep->peer_name_length = sizeof(ep->peer_name);
     getpeername(socket, reinterpret_cast<sockaddr*>(&ep->peer_name), &ep->peer_name_length);
     ep->phase = Phase::kRegistered;
     return ep;
 }
 
-// Parked connections stay the parent's: the child only has descriptors of them.
+// Parked connections stay the parent's.
 void direct_forked() {
     new (&lock) Lock();
-    for (Stock& stock : stocks) {
-        for (const Endpoint* ep = stock.first; ep; ep = ep->next) {
-            if (ep->hidden >= 0)
-                process_unhide(ep->hidden);
-        }
+    for (Stock& stock : stocks)
         stock = Stock{};
-    }
-    for (std::uint32_t i = 0; i < process.arenas; i++) {
-        for (const auto& side : process.arena[i]->endpoint) {
-            for (const Endpoint* ep : side) {
-                if (ep && !ep->dialled && ep->hidden >= 0)
-                    process_unhide(ep->hidden);
-            }
-        }
-    }
+    any_granted = false;
 }
 
 void direct_before_fork() {

@@ -59,10 +59,11 @@ void direct_parked(Endpoint* ep);
 // `ep` is to be on TCP for good: what its peer has said here only, the kernel must say.
 void direct_to_tcp(Endpoint* ep);
 
-// What xwayd sends. With the registrar's lock. The socket is ours to close.
-void direct_on_grant(const WireMsg& message, ArenaMap* map, int socket);
+// What xwayd sends. With the registrar's lock. False: it is not wanted, and the slot is to be given
+// back; else the socket is ours.
+bool direct_on_grant(const WireMsg& message, ArenaMap* map, int socket);
 // A connection that was supplied (listener.h) has its slot, or none.
-void direct_on_attach(Endpoint* ep);
+bool direct_on_attach(Endpoint* ep);
 void direct_on_decline(Endpoint* ep);
 
 // ---- for listener.cpp ----

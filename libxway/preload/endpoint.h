@@ -98,11 +98,12 @@ struct alignas(kCacheLine) Endpoint {
     std::uint32_t peer_pid;
 
     // In direct mode (direct.cpp). Constant from attachment on, except where said otherwise.
-    bool direct;               // the connection may be parked and opened again
-    bool dialled;              // by this end
-    int hidden;                // descriptor of the library's own that keeps it; -1: none
-    Listener* listener;        // whose accept() yields it, if not dialled
-    std::uint32_t stock;       // where it is parked, if dialled
+    bool direct;                       // the connection may be parked and opened again
+    bool dialled;                      // by this end
+    int hidden;                        // descriptor of the library's own that keeps it; -1: none
+    Listener* listener;                // whose accept() yields it, if not dialled
+    std::uint32_t listener_generation; // which of those that have had this place
+    std::uint32_t stock;               // where it is parked, if dialled
     std::uint32_t by_kernel;   // which connection of its stock, if the kernel opened it; 0: none
     std::uint32_t opened;      // times; written while nobody has it open
     std::uint32_t let_pass;    // `opened` that the kernel's may come before: asked once

@@ -50,6 +50,7 @@ struct Member {
     bool disabled; // EPOLLONESHOT has fired
     bool parked;   // the program has taken it out; it stays in the inner set, as many put it back
     bool told;     // TCP has news, or had when it was last asked
+    bool outside;  // a listener: of the kernel's connections the program's set tells itself
 };
 
 struct EpollSet {
@@ -264,6 +265,8 @@ std::uint32_t poll_bits(std::uint32_t events) {
 std::uint32_t evaluate(Member* m) {
     const auto wanted = static_cast<short>(poll_bits(m->event.events));
     Endpoint* ep = m->ep;
+    if (m->outside)
+        return wanted & POLLIN && listener_has_news(m->listener) ? POLLIN : 0;
     if (m->listener)
         return static_cast<std::uint16_t>(listener_poll(m->listener, wanted));
     if (m->told) {
@@ -321,7 +324,7 @@ void take_news(std::uint32_t bell) {
                         bell_ring_own(m->set->bell);
                 }
                 if (const Endpoint* ep = map->endpoint[side][slot];
-                    ep && ep->state.load() == State::kParked && listener_is_open(ep->listener))
+                    ep && ep->state.load() == State::kParked && listener_serves(ep))
                     list_all(listener_fd(ep->listener), bell);
             }
         }
@@ -504,6 +507,23 @@ std::uint32_t epoll_sets() {
     return sets_used;
 }
 
+namespace {
+
+int control_outside(Member* m, int set_fd, int operation, epoll_event* event) {
+    if (real.epoll_ctl(set_fd, operation, m->fd, event) != 0)
+        return -1;
+    if (operation == EPOLL_CTL_MOD) {
+        m->event = *event;
+        list(m);
+    } else {
+        remove(m);
+        m->set = nullptr;
+    }
+    return 0;
+}
+
+} // namespace
+
 int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event* event) {
     const Entry entry = table_get(fd);
     if (EpollSet* nested = entry.epoll(); nested && operation == EPOLL_CTL_ADD)
@@ -519,11 +539,19 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
             return -1;
         }
     }
-    if (Listener* listener = operation == EPOLL_CTL_ADD ? listener_of(entry) : nullptr)
-        listener_use(listener);
+    Listener* listener = listener_of(entry);
+    if (listener && operation == EPOLL_CTL_ADD) {
+        if (set->owner == process.token)
+            listener_use(listener);
+        else
+            listener_retire(listener); // the doorbells in an inherited set are the parent's
+    }
+    if (process.bells == 0 || set->owner != process.token)
+        listener = nullptr;
     const Guard guard(lock);
     Member* m = find(set, fd);
-    Listener* listener = process.bells != 0 ? listener_of(entry) : nullptr;
+    if (m && m->outside)
+        return control_outside(m, set_fd, operation, event);
     if (m && m->parked && (m->ep != ep || m->listener != listener)) {
         real.epoll_ctl(set->inner, EPOLL_CTL_DEL, fd, nullptr);
         remove(m);
@@ -694,14 +722,35 @@ bool epoll_watches(int fd) {
     return watched && static_cast<unsigned>(fd) < kTableSize && watched[fd];
 }
 
-bool epoll_inherited(const Listener* listener) {
+namespace {
+
+// For good what the program has taken out. With the lock.
+void drop_parked(int fd) {
+    for (Member *m = epoll_watches(fd) ? watched[fd] : nullptr, *next; m; m = next) {
+        next = m->next;
+        if (!m->parked)
+            continue;
+        real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        remove(m);
+        m->set = nullptr;
+    }
+}
+
+} // namespace
+
+bool epoll_share_listener(const Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);
-    for (const Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
-        if (m->set->owner != process.token)
-            return true;
+    drop_parked(fd);
+    for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
+        if (!m->ours || m->outside)
+            continue;
+        epoll_event event = m->event;
+        real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        real.epoll_ctl(m->set->fd, EPOLL_CTL_ADD, fd, &event);
+        m->outside = true;
     }
-    return false;
+    return epoll_watches(fd);
 }
 
 void epoll_adopt_listener(Listener* listener) {
@@ -729,15 +778,12 @@ void epoll_tell_listener(int fd) {
 void epoll_lose_listener(Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);
+    drop_parked(fd);
     for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
-        // What the kernel has of an inherited set is the parent's.
-        const bool inherited = m->set->owner != process.token;
-        if (m->ours && !m->parked && !inherited)
+        if (m->ours && !m->outside)
             move_out(m);
-        if (inherited) {
-            unlist(m);
-            m->ours = false;
-        }
+        unlist(m);
+        m->ours = m->outside = false;
         m->listener = nullptr;
     }
 }
@@ -774,7 +820,15 @@ void epoll_unlock() {
 
 void epoll_forked() {
     new (&lock) Lock();
-    // The doorbells in inherited sets are the parent's. Its connections stay ours without them.
+    // The doorbells in inherited sets are the parent's. Its connections stay ours without them;
+    // what its listeners are told without the kernel is for the parent alone.
+    for (std::uint32_t i = 0; i < members_used; i++) {
+        if (members[i].outside) {
+            unlist(&members[i]);
+            members[i].ours = members[i].outside = false;
+            members[i].listener = nullptr;
+        }
+    }
 }
 
 } // namespace xway

@@ -41,8 +41,9 @@ bool epoll_has_news(EpollSet* set);
 bool epoll_watches(int fd);
 // A listener may have connections from now on that the kernel knows nothing of; or none any more.
 void epoll_adopt_listener(Listener* listener);
-// Is it in a set of the parent's, whose doorbell is not ours?
-bool epoll_inherited(const Listener* listener);
+// Before a fork: the kernel reports it in the program's sets again, where other processes see it,
+// too. False: it is in none.
+bool epoll_share_listener(const Listener* listener);
 void epoll_lose_listener(Listener* listener);
 // It has got a connection that no doorbell tells of, and the kernel no more.
 void epoll_tell_listener(int fd);

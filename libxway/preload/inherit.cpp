@@ -11,6 +11,7 @@
 
 #include <new>
 
+#include "listener.h"
 #include "process.h"
 #include "real.h"
 #include "table.h"
@@ -136,7 +137,12 @@ Inheritance::Inheritance(char* const* environment) : environment_(environment) {
     }
     const int top = table.top.load();
     for (int fd = 0; fd < top; fd++) {
-        if (table_endpoint(fd) && !(real.fcntl(fd, F_GETFD, nullptr) & FD_CLOEXEC))
+        Listener* listener = listener_of(fd);
+        if ((!table_endpoint(fd) && !listener) || real.fcntl(fd, F_GETFD, nullptr) & FD_CLOEXEC)
+            continue;
+        if (listener)
+            listener_stop(listener);
+        else
             prepare(fd);
     }
     if (count_ > 0)

@@ -40,11 +40,13 @@ struct Family {
     // Connections to ourselves that we have given up: the kernel may yield them yet.
     Name ghost[kGhosts];
     std::uint32_t ghosts;
+    std::atomic<bool> stop; // somebody takes connections without the lock: none of ours from now on
 };
 
 struct Listener {
     static constexpr std::uint32_t kEarly = 64, kOrders = 32, kRecent = 64;
 
+    std::atomic<bool> used; // or about to be
     std::atomic<bool> open;
     bool announced; // to the xwayd of `session`
     bool retired;   // no more are to be made for it
@@ -100,10 +102,6 @@ std::uint64_t wire_name(const Listener* listener) {
 void announce(Listener* listener) {
     if (listener->retired || (listener->announced && listener->session == registrar_session()))
         return;
-    if (epoll_inherited(listener)) {
-        listener->retired = true;
-        return;
-    }
     if (!registrar_ready())
         return;
     epoll_adopt_listener(listener);
@@ -145,6 +143,14 @@ bool kernel_has_one(const Listener* listener, int wait_ms) {
     return real.poll(&ready, 1, wait_ms) > 0;
 }
 
+std::uint8_t tcp_state(int fd) {
+    tcp_info info{};
+    socklen_t length = sizeof(info);
+    return real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0
+               ? info.tcpi_state
+               : std::uint8_t{TCP_CLOSE};
+}
+
 // The accepted end of `own`, which is connected to the listener; -1: it does not come. What comes
 // before it is the program's. With the lock.
 int accept_own(Listener* listener, int own) {
@@ -158,8 +164,8 @@ int accept_own(Listener* listener, int own) {
     while (listener->waiting < Listener::kEarly && kernel_has_one(listener, kAcceptWithinMs)) {
         sockaddr_storage peer{};
         socklen_t peer_length = sizeof(peer);
-        const int fd = process_hide(real.accept4(listener->fd, reinterpret_cast<sockaddr*>(&peer),
-                                                 &peer_length, SOCK_CLOEXEC));
+        const int fd = process_hide_connection(real.accept4(
+            listener->fd, reinterpret_cast<sockaddr*>(&peer), &peer_length, SOCK_CLOEXEC));
         if (fd < 0)
             break;
         // Dialled by IPv4, it may come out under its mapped address.
@@ -171,7 +177,9 @@ int accept_own(Listener* listener, int own) {
         else
             listener->early[listener->waiting++] = fd;
     }
-    listener->family->ghost[listener->family->ghosts++] = *ours;
+    // If it is not established, it will not come.
+    if (tcp_state(own) == TCP_ESTABLISHED)
+        listener->family->ghost[listener->family->ghosts++] = *ours;
     return -1;
 }
 
@@ -180,7 +188,7 @@ int connect_own(Listener* listener, const Order& order, int own) {
     sockaddr_storage address;
     const socklen_t length = dialled(order, &address);
     const Guard guard(listener->family->lock);
-    if (listener->family->ghosts == Family::kGhosts ||
+    if (listener->family->stop || listener->family->ghosts == Family::kGhosts ||
         (real.connect(own, reinterpret_cast<sockaddr*>(&address), length) != 0 &&
          errno != EINPROGRESS))
         return -1;
@@ -210,14 +218,12 @@ bool supply(Listener* listener, const Order& order) {
     return done;
 }
 
-// One that the kernel has yielded before; -1: none. With the lock.
+// The first that the kernel has yielded before. With the lock.
 int take_early(Listener* listener, int flags) {
-    if (listener->waiting == 0)
-        return -1;
     const int hidden = listener->early[0];
     const int fd = real.fcntl(hidden, flags & SOCK_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, nullptr);
     if (fd < 0)
-        return -1;
+        return -1; // it waits on
     if (flags & SOCK_NONBLOCK)
         real.fcntl(fd, F_SETFL, reinterpret_cast<void*>(std::intptr_t{O_NONBLOCK}));
     process_unhide(hidden);
@@ -242,8 +248,10 @@ int accept_direct(Endpoint* ep, sockaddr* address, socklen_t* length, int flags,
 // What the kernel has, without waiting; -1 with errno 0: nothing. `address` has room for any.
 int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int flags) {
     const Guard guard(listener->family->lock);
-    if (const int fd = take_early(listener, flags); fd >= 0) {
-        getpeername(fd, address, length);
+    if (listener->waiting > 0) {
+        const int fd = take_early(listener, flags);
+        if (fd >= 0)
+            getpeername(fd, address, length);
         return fd;
     }
     while (kernel_has_one(listener, 0)) {
@@ -303,6 +311,14 @@ bool listener_is_open(const Listener* listener) {
     return listener && listener->open.load();
 }
 
+std::uint32_t listener_generation(const Listener* listener) {
+    return listener->generation;
+}
+
+bool listener_serves(const Endpoint* ep) {
+    return listener_is_open(ep->listener) && ep->listener->generation == ep->listener_generation;
+}
+
 std::uint32_t listener_bell(const Listener* listener) {
     return process.bells ? listener->bell.load() % process.bells : 0;
 }
@@ -342,7 +358,7 @@ Entry listener_open(int fd, Entry entry) {
     {
         const Guard guard(lock);
         for (Listener& one : listeners) {
-            if (one.open)
+            if (one.used)
                 continue;
             if (!found_family(&one))
                 return entry;
@@ -360,6 +376,7 @@ Entry listener_open(int fd, Entry entry) {
             listener->until_port = 0;
             std::fill(std::begin(listener->recent), std::end(listener->recent), 0);
             listener->timeout = kNever;
+            listener->used = true;
             listener->open = true;
             break;
         }
@@ -379,6 +396,7 @@ Entry listener_close(Entry entry) {
     if (!listener)
         return entry;
     const KeepErrno keep;
+    listener->open = false; // first: what is closed from now on is not parked
     if (listener->announced)
         registrar_unlisten(wire_name(listener));
     direct_bury_of(listener);
@@ -392,8 +410,12 @@ Entry listener_close(Entry entry) {
         const Guard guard(order_lock);
         orders -= std::exchange(listener->orders, 0);
     }
-    listener->open = false;
+    listener->used = false;
     return entry.with(Entry::kListener | ~std::uintptr_t{0xffff}, false);
+}
+
+void listener_stop(Listener* listener) {
+    listener->family->stop = true;
 }
 
 void listener_set_timeout(Listener* listener, std::int64_t timeout) {
@@ -461,16 +483,17 @@ int accept_from_kernel(Listener* listener, sockaddr* address, socklen_t* length,
 
 int accept_either(Listener* listener, sockaddr* address, socklen_t* length, int flags,
                   bool* direct) {
-    for (;;) {
+    for (std::uint32_t tries = 0;; tries++) {
         Endpoint* next = nullptr;
         const bool kernels = is_kernels_turn(listener, &next);
-        if (!kernels && next) {
+        // A peer that says so over and over has opened nothing.
+        if (!kernels && next && tries < kInRow) {
             if (direct_take(next))
                 return accept_direct(next, address, length, flags, direct);
             continue;
         }
         const int fd = accept_from_kernel(listener, address, length, flags);
-        if (fd >= 0 || errno != 0 || !kernels)
+        if (fd >= 0 || errno != 0 || !kernels || tries >= kInRow)
             return fd;
     }
 }
@@ -492,7 +515,7 @@ int listener_accept(Listener* listener, sockaddr* address, socklen_t* length, in
             errno = EAGAIN;
             return -1;
         }
-        if (process.bells == 0) {
+        if (!process_make_bells(1)) {
             errno = 0; // nobody could wake us
             return -1;
         }
@@ -594,20 +617,28 @@ void listener_work() {
         bell_ring_own(0);
 }
 
+void listener_retire(Listener* listener) {
+    if (!std::exchange(listener->retired, true) && listener->announced)
+        registrar_unlisten(wire_name(listener));
+}
+
 // A connection that is open at a fork is never parked again. Where that is how a server works, none
-// is made for nothing; those that are parked still serve.
+// is made for nothing.
 void listener_before_fork() {
     if (!config.direct)
         return;
     const int top = table.top.load();
     for (int fd = 0; fd < top; fd++) {
         Endpoint* ep = table_endpoint(fd);
-        Listener* listener = ep && ep->direct && !ep->dialled ? ep->listener : nullptr;
-        if (listener_is_open(listener) && !std::exchange(listener->retired, true))
-            registrar_unlisten(wire_name(listener));
+        if (ep && ep->direct && !ep->dialled && listener_serves(ep))
+            listener_retire(ep->listener);
     }
-    for (Listener& listener : listeners)
+    for (Listener& listener : listeners) {
         listener.shared = true;
+        // The kernel shares epoll sets, too, but not their doorbells.
+        if (listener.open && epoll_share_listener(&listener))
+            listener_retire(&listener);
+    }
 }
 
 // What waits is the parent's, as is what has been opened; the socket is both's.
@@ -622,8 +653,7 @@ void listener_forked() {
         listener.bell = 0;
         listener.until_kernel = 0;
         listener.kernel_first = 0;
-        for (; listener.waiting > 0; listener.waiting--)
-            process_unhide(listener.early[listener.waiting - 1]);
+        listener.waiting = 0;
     }
 }
 

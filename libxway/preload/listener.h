@@ -22,14 +22,22 @@ inline Listener* listener_of(int fd) {
 }
 int listener_fd(const Listener* listener);
 bool listener_is_open(const Listener* listener);
+// Counts the listeners that have had this place.
+std::uint32_t listener_generation(const Listener* listener);
+// Is the listener that was to yield `ep` still open?
+bool listener_serves(const Endpoint* ep);
 
 // After listen(). The entry that `fd` is to have.
 Entry listener_open(int fd, Entry entry);
-// Its descriptor is closed, or no longer the only one of its kind. The entry that is left.
+// Its descriptor is closed. The entry that is left.
 Entry listener_close(Entry entry);
+// It leads to where others take connections past us: another number, another program.
+void listener_stop(Listener* listener);
 
 // The program is about to ask it for connections, or to wait for them: then they may be direct.
 void listener_use(Listener* listener);
+// No more connections are made for it, and those that there are, are not opened again.
+void listener_retire(Listener* listener);
 // Do other processes have the socket, too, by fork?
 bool listener_is_shared(const Listener* listener);
 

@@ -70,8 +70,18 @@ void after_fork_in_parent() {
     spare_after_fork();
 }
 
+// Whatever has become of them in the parent since: in memory that both share, it has gone on.
+void close_parents() {
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        if (table_get(fd).is_parents())
+            process_unhide(fd);
+    }
+}
+
 void after_fork_in_child() {
     thread = Thread();
+    close_parents();
     direct_forked();
     spare_forked();
     listener_forked();
@@ -113,12 +123,20 @@ int process_hide(int fd) {
     return high >= 0 ? high : fd;
 }
 
+int process_hide_connection(int fd) {
+    const int hidden = process_hide(fd);
+    if (hidden >= 0)
+        table_set(hidden, Entry::hidden(true));
+    return hidden;
+}
+
 void process_unhide(int fd) {
-    table_clear(fd, Entry::hidden());
+    table_clear(fd, table_get(fd));
     real.close(fd);
 }
 
 bool process_make_bells(std::uint32_t count) {
+    const Guard guard(process.lock);
     if (process.bells != 0)
         return true;
     for (std::uint32_t i = 0; i < count; i++) {

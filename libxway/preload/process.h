@@ -34,6 +34,8 @@ extern Process process;
 int process_hide(int fd);
 // A hidden descriptor for what `fd` leads to, which stays.
 int process_hide_copy(int fd);
+// The same for a connection that nobody has open: a child of fork() closes its copy.
+int process_hide_connection(int fd);
 // Closes a hidden descriptor.
 void process_unhide(int fd);
 

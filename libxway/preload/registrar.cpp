@@ -87,7 +87,8 @@ bool send_message(WireMsg message, const int* fds, std::size_t count) {
     const ssize_t sent = real.sendmsg(process.control, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == sizeof(message))
         return true;
-    if (sent < 0 && errno != EAGAIN && errno != ETOOMANYREFS)
+    // EBADF: what was to be passed has been closed meanwhile.
+    if (sent < 0 && errno != EAGAIN && errno != ETOOMANYREFS && errno != EBADF)
         drop_connection();
     return false;
 }
@@ -373,8 +374,13 @@ void on_attach(const WireMsg& message, int* fds, std::size_t count) {
     ep->side = message.side;
     ep->owner = process.token;
     ep->peer_pid = message.peer;
-    if (ep->direct)
-        return direct_on_attach(ep);
+    if (ep->direct) {
+        if (!direct_on_attach(ep)) {
+            refuse_slot(map, ep->slot, ep->side);
+            direct_on_decline(ep);
+        }
+        return;
+    }
     {
         const Guard guard(process.lock);
         map->endpoint[ep->side][ep->slot] = ep; // so that the arena stays mapped
@@ -394,8 +400,10 @@ void on_grant(const WireMsg& message, int* fds, std::size_t count) {
         return;
     }
     map->sides |= 1u << message.side;
-    direct_on_grant(message, map, fds[0]);
-    fds[0] = -1;
+    if (direct_on_grant(message, map, fds[0]))
+        fds[0] = -1;
+    else
+        refuse_slot(map, message.slot, message.side);
 }
 
 void on_message(const WireMsg& message, int* fds, std::size_t count) {

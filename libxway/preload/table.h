@@ -29,6 +29,7 @@ public:
     static constexpr std::uintptr_t kTouched = 16;  // not as socket() made it
     static constexpr std::uintptr_t kListener = 32; // number: listener_at(); see direct.h
     static constexpr std::uintptr_t kSpare = 64;    // number: of the spare; see spare.h
+    static constexpr std::uintptr_t kParents = 4;   // of a hidden one
     static Entry socket(std::uintptr_t bits, std::uint32_t number = 0) {
         return Entry(2 | bits | std::uintptr_t{number} << 16);
     }
@@ -36,8 +37,8 @@ public:
     [[nodiscard]] Entry with(std::uintptr_t bits, bool set) const {
         return Entry(set ? word_ | bits : word_ & ~bits);
     }
-    // A descriptor of the library's own.
-    static Entry hidden() { return Entry(3); }
+    // A descriptor of the library's own; `parents`: one that a child of fork() does not keep.
+    static Entry hidden(bool parents = false) { return Entry(3 | (parents ? kParents : 0)); }
 
     [[nodiscard]] bool empty() const { return word_ == 0; }
     [[nodiscard]] Kind kind() const { return static_cast<Kind>(word_ & 3); }
@@ -50,6 +51,7 @@ public:
     }
     [[nodiscard]] bool is_socket() const { return kind() == Kind::kSocket; }
     [[nodiscard]] bool is_hidden() const { return kind() == Kind::kHidden; }
+    [[nodiscard]] bool is_parents() const { return is_hidden() && (word_ & kParents) != 0; }
     [[nodiscard]] bool has(std::uintptr_t bit) const { return is_socket() && (word_ & bit) != 0; }
     [[nodiscard]] std::uint32_t number() const { return static_cast<std::uint32_t>(word_ >> 16); }
     [[nodiscard]] bool nonblock() const { return has(kNonblock); }

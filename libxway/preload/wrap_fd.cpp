@@ -76,6 +76,8 @@ void duplicated(int fd, int to) {
         table_set(to, entry);
     } else if (entry.is_socket()) {
         // Once it is connected under one number, the other would not know.
+        if (Listener* listener = listener_of(entry))
+            listener_stop(listener);
         spare_spent(listener_close(entry));
         table_set(fd, Entry());
         table_set(to, Entry());

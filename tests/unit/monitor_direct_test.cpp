@@ -213,61 +213,33 @@ TEST_F(DirectTest, a_pair_has_a_limit_and_what_is_released_does_not_count) {
     EXPECT_EQ(again->msg.arg, 2u);
 }
 
-TEST_F(DirectTest, processes_that_share_a_listener_take_turns) {
+TEST_F(DirectTest, one_process_waits_for_a_socket_or_the_kernel_chooses) {
     begin();
-    std::optional<WireClient> second(direct_client());
-    listen(*second, listener_);
-    ask("stat"); // behind the listener's inspection, which answers nobody
-    WireMsg more = message(WireType::kMore);
-    std::memcpy(more.address, stock_->address, sizeof(more.address));
-    more.port = stock_->port;
-    const auto use_up = [&] {
-        for (std::uint64_t i = 0; i < stock_->arg; ++i) {
-            supply_good(900 + made_.size());
-            ASSERT_TRUE(dialer_->receive() && server_->receive());
-        }
+    supply_good(900);
+    auto grant = dialer_->receive();
+    ASSERT_TRUE(grant && server_->receive());
+    const ArenaMapping arena(attached_->fds[0].get());
+    const auto may_be_opened_again = [&] {
+        const std::uint32_t slot = grant->msg.slot, side = grant->msg.side ^ 1;
+        return (arena.view.slot(slot)->side[side].flags.load() & kSlotOnce) == 0;
     };
-    use_up();
-    dialer_->send(more);
-    const auto theirs = second->receive();
-    ASSERT_TRUE(theirs);
-    EXPECT_EQ(theirs->msg.type, WireType::kStock);
-    EXPECT_EQ(theirs->msg.arg, 16u);
-    EXPECT_FALSE(server_->receive(kNeverMs));
-    for (std::uint64_t i = 0; i < theirs->msg.arg; ++i) {
-        made_.push_back(connect_tcp(listener_, to_));
-        supply(*second, theirs->msg.ask, i + 1, {&made_.back().client, &made_.back().server});
-        const auto attach = second->receive();
-        const auto grant = dialer_->receive();
-        ASSERT_TRUE(attach && grant);
-        EXPECT_EQ(attach->msg.type, WireType::kAttach) << "its own connections are its to supply";
-        EXPECT_EQ(grant->msg.type, WireType::kGrant);
+    EXPECT_TRUE(may_be_opened_again());
+    {
+        WireClient second(direct_client());
+        listen(second, listener_);
+        for (int i = 0; i < kSoonMs && may_be_opened_again(); ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        EXPECT_FALSE(may_be_opened_again());
+        // What was asked for is not wanted any more.
+        supply_good(901);
+        expect_declined(*server_, 901, XWAY_WHY_PEER_CLOSED);
+        WireClient another(direct_client());
+        EXPECT_FALSE(dial(another, *server_, listener_, to_, 2));
+        EXPECT_FALSE(second.receive(kNeverMs));
     }
-    dialer_->send(more);
-    ASSERT_TRUE(server_->receive());
-    // With one of them gone the other serves.
-    second.reset();
+    // With the other gone it serves again.
     WireClient another(direct_client());
-    EXPECT_TRUE(dial(another, *server_, listener_, to_));
-}
-
-TEST_F(DirectTest, the_process_with_fewer_stocks_is_asked) {
-    begin();
-    WireClient second(direct_client());
-    listen(second, listener_);
-    WireClient another(direct_client());
-    std::this_thread::sleep_for(std::chrono::milliseconds(kNeverMs));
-    pairs_.push_back(connect_tcp(listener_, to_));
-    second.enroll(501, pairs_.back().server.get());
-    while (counter("waiting") == 0)
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    another.enroll(1, pairs_.back().client.get());
-    std::optional<WireMsg> stock;
-    for (int i = 0; i < 2; ++i) {
-        if (const auto packet = second.receive(); packet && packet->msg.type == WireType::kStock)
-            stock = packet->msg;
-    }
-    EXPECT_TRUE(stock) << "the first has one";
+    EXPECT_TRUE(dial(another, *server_, listener_, to_, 3));
 }
 
 TEST_F(DirectTest, who_makes_no_more_says_so) {
