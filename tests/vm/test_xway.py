@@ -409,12 +409,15 @@ class Report:
         except (OSError, ValueError):
             self.last = {}
 
-    def act(self, key, name, function):
+    def act(self, key, name, function, excused=lambda: False):
+        """Whether it went well. Where it was excused, it counts as not done."""
         start, reason = time.monotonic(), ""
         try:
             function()
         except (Failed, LabError, KeyError, ValueError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}"
+        if reason and excused():
+            return False
         took = time.monotonic() - start
         self.last[key] = round(took, 1)
         self.names = [other for other in self.names if other != key]
@@ -450,31 +453,47 @@ def main():
         names = [name for name in names if name not in slow]
     keys = {name: f"{options.guest}/{name[5:]}" for name in names}
     report = Report(list(keys.values()))
-    lab = XwayLab(out, kind=options.guest, programs=["ss", *map(str, PROGRAMS)],
-                  dom0_programs=["tcpdump"], kernel_modules=["tcp_diag"], say=lambda text: print(f"# {text}", flush=True))
     try:
-        run(lab, options, report, names, keys)
+        for may_fault in (options.guest == "pvh", False):
+            lab = XwayLab(out, kind=options.guest, programs=["ss", *map(str, PROGRAMS)],
+                          dom0_programs=["tcpdump"], kernel_modules=["tcp_diag"], say=lambda text: print(f"# {text}", flush=True))
+            try:
+                names = run(lab, options, report, names, keys, may_fault)
+            finally:
+                lab.close()
+            if not names:
+                break
     finally:
-        lab.close()
         report.close()
     return 1 if report.failed or not report.passed else 0
 
 
-def run(lab, options, report, names, keys):
+def run(lab, options, report, names, keys, may_fault):
+    """The tests that are still to be done, in another lab: a guest has triple-faulted, if that `may` be."""
     key = options.guest
+    faulted = lambda: may_fault and any(map(lab.has_faulted, ("a", "b")))
     if not report.act(f"{key}/boot", f"boot ({key})", lab.boot):
-        return
+        return []
     before = health.in_use(lab)
     if report.act(f"{key}/load", f"load ({key})", lab.load):
         tests = Tests(lab, options)
         for name in names:
-            if not report.act(keys[name], f"{name[5:]} ({key})", getattr(tests, name)) and not survives(lab):
-                print("# a guest or dom0 is gone: the rest is not run", flush=True)
-                report.failed += len(names) - names.index(name) - 1
-                break
+            if report.act(keys[name], f"{name[5:]} ({key})", getattr(tests, name), faulted) or survives(lab):
+                continue
+            rest = names[names.index(name):]
+            if faulted():
+                print(f"# a guest has triple-faulted in {name[5:]}, see faulted-dom0.log: may be the emulator's fault; once more from here",
+                      flush=True)
+                for console in lab.out.glob("console-*.log"):
+                    console.replace(console.with_name(console.name.replace("console", "faulted")))
+                return rest
+            print("# a guest or dom0 is gone: the rest is not run", flush=True)
+            report.failed += len(rest) - 1
+            break
     report.act(f"{key}/unload", f"unload ({key})", lab.unload)
     report.act(f"{key}/logs", f"kernel logs are clean ({key})", lambda: logs_are_clean(lab))
     report.act(f"{key}/leaks", f"no grant and no event channel leaks ({key})", lambda: nothing_leaks(lab, before))
+    return []
 
 
 def survives(lab):
