@@ -95,6 +95,7 @@ void reset_rails(Endpoint* ep) {
     ep->rx_heard = 0;
     ep->rx = {};
     ep->rx_spin = {};
+    ep->tx_spin = {};
     ep->attached = true;
 }
 

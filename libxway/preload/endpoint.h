@@ -123,6 +123,7 @@ struct alignas(kCacheLine) Endpoint {
     std::int64_t flip_at;
     xway_why tx_why;
     xway_tx tx;
+    xway_spin tx_spin;
 
     // The receiving end; rx_lock.
     alignas(kCacheLine) Lock rx_lock;

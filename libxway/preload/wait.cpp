@@ -146,11 +146,17 @@ void bell_heard(int set) {
     real.epoll_wait(set, events, kArenaBells, 0);
 }
 
+namespace {
+
+// Does the peer wait for this very processor, as far as is known?
+bool peer_is_here(const Endpoint* ep) {
+    return __atomic_load_n(&ep->theirs->cpu, __ATOMIC_RELAXED) == sched_getcpu();
+}
+
+} // namespace
+
 bool spin_rx(Endpoint* ep) {
-    // Not while the peer waits for this very processor.
-    if (__atomic_load_n(&ep->theirs->cpu, __ATOMIC_RELAXED) == sched_getcpu())
-        return false;
-    return look_longer(&ep->rx_spin, [&] { return rx_news(ep); });
+    return !peer_is_here(ep) && look_longer(&ep->rx_spin, [&] { return rx_news(ep); });
 }
 
 ssize_t wait_rx(Endpoint* ep, int fd, std::int64_t deadline) {
@@ -181,6 +187,8 @@ ssize_t wait_tx(Endpoint* ep, int fd, std::int64_t deadline) {
         return -EAGAIN;
     if (!tx_on_ring(ep))
         return wait_kernel(ep, fd, POLLOUT, deadline);
+    if (!peer_is_here(ep) && look_longer(&ep->tx_spin, [&] { return tx_news(ep); }))
+        return 0;
     std::atomic<std::uint32_t>* word = &ep->mine->tx_wait;
     const std::uint32_t value = word->fetch_or(kWaitFutex) | kWaitFutex;
     if (tx_news(ep))
