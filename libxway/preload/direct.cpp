@@ -194,15 +194,6 @@ std::uint16_t unaccepted(const Stock& stock) {
                : 0;
 }
 
-std::uint16_t port_of(int fd) {
-    sockaddr_storage own{};
-    socklen_t length = sizeof(own);
-    const auto name = getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0
-                          ? name_of(&own, length)
-                          : std::nullopt;
-    return name ? static_cast<std::uint16_t>(name->port) : 0;
-}
-
 // The kernel knows of its end before xwayd does, if the peer has been killed.
 bool is_broken(const Endpoint* ep) {
     pollfd kernel{ep->hidden, POLLIN | POLLRDHUP, 0};
@@ -489,7 +480,7 @@ void direct_by_kernel(Endpoint* ep, int fd, const sockaddr* address, socklen_t l
     const auto to = dialled(address, length);
     if (!config.direct || !to)
         return;
-    const std::uint16_t port = port_of(fd);
+    const auto own = own_name(fd);
     const Guard guard(lock);
     Stock* stock = find_stock(*to, true);
     if (!stock)
@@ -497,7 +488,7 @@ void direct_by_kernel(Endpoint* ep, int fd, const sockaddr* address, socklen_t l
     ep->stock = static_cast<std::uint32_t>(stock - stocks);
     ep->by_kernel = ++stock->by_kernel;
     stock->by_kernel_at = coarse_ns();
-    stock->port = port;
+    stock->port = static_cast<std::uint16_t>(own ? own->port : 0);
     // What is registered tells xwayd which stock is wanted, so at once. But not for ever: there may
     // be nobody who makes one.
     if (config.asks_early &&

@@ -244,13 +244,18 @@ bool move_in(Member* m, bool registered) {
     return true;
 }
 
-// All is on TCP for good: the kernel serves it again.
-void move_out(Member* m) {
+// From the inner set to the program's.
+void register_outside(const Member* m) {
     epoll_event event = m->event;
     if (m->disabled)
         event.events &= kModes;
     real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, m->fd, nullptr);
     real.epoll_ctl(m->set->fd, EPOLL_CTL_ADD, m->fd, &event);
+}
+
+// All is on TCP for good: the kernel serves it again.
+void move_out(Member* m) {
+    register_outside(m);
     m->ours = false;
     if (m->ep)
         part(m);
@@ -745,9 +750,7 @@ bool epoll_share_listener(const Listener* listener) {
     for (Member* m = epoll_watches(fd) ? watched[fd] : nullptr; m; m = m->next) {
         if (!m->ours || m->outside)
             continue;
-        epoll_event event = m->event;
-        real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
-        real.epoll_ctl(m->set->fd, EPOLL_CTL_ADD, fd, &event);
+        register_outside(m);
         m->outside = true;
     }
     return epoll_watches(fd);

@@ -143,22 +143,18 @@ bool kernel_has_one(const Listener* listener, int wait_ms) {
     return real.poll(&ready, 1, wait_ms) > 0;
 }
 
-std::uint8_t tcp_state(int fd) {
+// All zero if the kernel does not say.
+tcp_info info_of(int fd) {
     tcp_info info{};
     socklen_t length = sizeof(info);
-    return real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0
-               ? info.tcpi_state
-               : std::uint8_t{TCP_CLOSE};
+    real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+    return info;
 }
 
 // The accepted end of `own`, which is connected to the listener; -1: it does not come. What comes
 // before it is the program's. With the lock.
 int accept_own(Listener* listener, int own) {
-    sockaddr_storage name{};
-    socklen_t length = sizeof(name);
-    if (getsockname(own, reinterpret_cast<sockaddr*>(&name), &length) != 0)
-        return -1;
-    const auto ours = name_of(&name, length);
+    const auto ours = own_name(own);
     if (!ours)
         return -1;
     while (listener->waiting < Listener::kEarly && kernel_has_one(listener, kAcceptWithinMs)) {
@@ -178,7 +174,7 @@ int accept_own(Listener* listener, int own) {
             listener->early[listener->waiting++] = fd;
     }
     // If it is not established, it will not come.
-    if (tcp_state(own) == TCP_ESTABLISHED)
+    if (info_of(own).tcpi_state == TCP_ESTABLISHED)
         listener->family->ghost[listener->family->ghosts++] = *ours;
     return -1;
 }
@@ -307,16 +303,13 @@ int listener_fd(const Listener* listener) {
     return listener->fd;
 }
 
-bool listener_is_open(const Listener* listener) {
-    return listener && listener->open.load();
-}
-
 std::uint32_t listener_generation(const Listener* listener) {
     return listener->generation;
 }
 
 bool listener_serves(const Endpoint* ep) {
-    return listener_is_open(ep->listener) && ep->listener->generation == ep->listener_generation;
+    const Listener* listener = ep->listener;
+    return listener && listener->open && listener->generation == ep->listener_generation;
 }
 
 std::uint32_t listener_bell(const Listener* listener) {
@@ -424,14 +417,9 @@ void listener_set_timeout(Listener* listener, std::int64_t timeout) {
 
 namespace {
 
-// What the kernel has waiting.
+// What the kernel has yielded, or would: of a listener this field is the length of its queue.
 std::uint32_t backlog(const Listener* listener) {
-    tcp_info info{};
-    socklen_t length = sizeof(info);
-    // Of a listener this field is the length of its queue.
-    return real.getsockopt(listener->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0
-               ? info.tcpi_unacked + listener->waiting
-               : 0;
+    return info_of(listener->fd).tcpi_unacked + listener->waiting;
 }
 
 // Has the kernel yielded one from that port lately?

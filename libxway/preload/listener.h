@@ -21,7 +21,6 @@ inline Listener* listener_of(int fd) {
     return listener_of(table_get(fd));
 }
 int listener_fd(const Listener* listener);
-bool listener_is_open(const Listener* listener);
 // Counts the listeners that have had this place.
 std::uint32_t listener_generation(const Listener* listener);
 // Is the listener that was to yield `ep` still open?

@@ -5,6 +5,7 @@
 
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cstdint>
 #include <optional>
@@ -42,6 +43,14 @@ inline std::optional<Name> name_of(const void* address, socklen_t length) {
     name.address = six->sin6_addr;
     name.port = ntohs(six->sin6_port);
     return name;
+}
+
+// Of the socket itself, as the kernel has named it.
+inline std::optional<Name> own_name(int fd) {
+    sockaddr_storage own{};
+    socklen_t length = sizeof(own);
+    return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 ? name_of(&own, length)
+                                                                            : std::nullopt;
 }
 
 inline void put_name(const Name& name, WireMsg* message) {
