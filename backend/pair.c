@@ -16,6 +16,9 @@
 
 #include "pair.h"
 
+#if __has_include(<linux/hex.h>)
+#include <linux/hex.h>		/* in newer kernels hex_to_bin() is here and not in kernel.h */
+#endif
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
 #include <linux/slab.h>

@@ -88,40 +88,49 @@ void xway_listeners_exit(void)
 	spin_unlock_bh(&xway_listeners_lock);
 }
 
-/* @newsock has just been accepted by @overlay's base: arm it if its other end may be a peer. */
-static void xway_accepted(struct socket *newsock, const struct xway_overlay *overlay)
+/* Arm @sk, whose other end may be @peer, or NULL, if that can be. @sk is locked. */
+static bool xway_accept_arm(struct sock *sk, const struct xway_overlay *overlay,
+			    const struct xway_peer *peer)
 {
-	struct sock *sk = newsock->sk;
 	struct xway_conn *conn;
-	struct xway_peer *peer;
 
-	/* It was given the listener's operations. */
-	WRITE_ONCE(newsock->ops, overlay->base_ops);
-	if (!xway_peers_any() || !READ_ONCE(xway_param_enable) || READ_ONCE(xway_leaving))
-		return;
-	lock_sock(sk);
 	/* Unloading waits for us only from here on if we have armed nothing before it looked. */
-	if (READ_ONCE(xway_leaving) || xway_sock_overlay(sk) != overlay ||
-	    tcp_sk(sk)->syn_fastopen)
-		goto out_unlock;
-	peer = xway_peer_of_sock(sk);
-	if (!peer && !xway_conn_hello_waits(sk))
-		goto out_unlock;
+	if (!READ_ONCE(xway_param_enable) || READ_ONCE(xway_leaving) ||
+	    xway_sock_overlay(sk) != overlay || tcp_sk(sk)->syn_fastopen ||
+	    (!peer && !xway_conn_hello_waits(sk)))
+		return false;
 	conn = xway_conn_new(sk, overlay, XWAY_ROLE_SERVER, GFP_KERNEL);
 	if (!conn)
-		goto out_put;
+		return false;
 	if (peer) {
-		conn->domid = peer->domid;
+		xway_conn_set_peer(conn, peer->domid, peer->account);
 		if (!peer->ready)
 			xway_conn_why(conn, XWAY_WHY_NO_FRONTEND);
 	}
 	xway_conn_established(conn, sk);
 	xway_sock_arm(sk, conn);
 	xway_conn_expect_hello(conn);
-out_put:
+	return true;
+}
+
+/* @newsock has just been accepted by @overlay's base: arm it if its other end may be a peer. */
+static void xway_accepted(struct socket *newsock, const struct xway_overlay *overlay)
+{
+	struct xway_peer *peer = NULL;
+	struct sock *sk = newsock->sk;
+	bool armed = false;
+
+	/* It was given the listener's operations. */
+	WRITE_ONCE(newsock->ops, overlay->base_ops);
+	if (xway_peers_any()) {
+		peer = xway_peer_of_sock(sk);
+		lock_sock(sk);
+		armed = xway_accept_arm(sk, overlay, peer);
+		release_sock(sk);
+	}
+	if (!armed)
+		xway_passed_over(sk, peer);
 	xway_peer_put(peer);
-out_unlock:
-	release_sock(sk);
 }
 
 /* Sleep until @sk may have something to accept. 0: look again. */

@@ -6,6 +6,12 @@
 
 #include "link.h"
 
+/*
+ * 16 KiB: what the send buffer of a new TCP socket holds (the second word of tcp_wmem, tcp(7)). With a
+ * smaller ring, short writes would show where there are none by TCP.
+ */
+#define XWAY_ARENA_ORDER_MIN	2
+
 u32 xway_arena_alloc(struct xway_link *link, unsigned int order)
 {
 	unsigned long at;
@@ -17,7 +23,7 @@ u32 xway_arena_alloc(struct xway_link *link, unsigned int order)
 						(1u << order) - 1);
 		if (at < link->arena_pages)
 			break;
-		if (!order)
+		if (order <= XWAY_ARENA_ORDER_MIN)
 			goto out;
 	}
 	bitmap_set(link->arena, at, 1u << order);
@@ -26,7 +32,7 @@ u32 xway_arena_alloc(struct xway_link *link, unsigned int order)
 out:
 	spin_unlock_bh(&link->lock);
 	if (!ring)
-		xway_stat_inc(arena_full);
+		xway_link_stat_inc(link, arena_full);
 	return ring;
 }
 

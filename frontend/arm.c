@@ -38,29 +38,59 @@ static void xway_arm_client(struct sock *sk)
 		xway_sock_arm(sk, conn);
 }
 
+/* Do the bytes of @sk stay in this guest? */
+static bool xway_sock_is_local(const struct sock *sk)
+{
+	const struct dst_entry *dst;
+	bool local;
+
+	rcu_read_lock();
+	dst = rcu_dereference(sk->sk_dst_cache);
+	local = xway_remote_is_loopback(sk) || (dst && dst->dev && dst->dev->flags & IFF_LOOPBACK);
+	rcu_read_unlock();
+	return local;
+}
+
+void xway_passed_over(const struct sock *sk, const struct xway_peer *peer)
+{
+	enum xway_why why = XWAY_WHY_EARLIER;
+
+	if (sk->sk_kern_sock)
+		return;
+	if (!peer)
+		why = xway_sock_is_local(sk) ? XWAY_WHY_LOCAL : XWAY_WHY_NOT_PEER;
+	else if (!READ_ONCE(xway_param_enable))
+		why = XWAY_WHY_DISABLED;
+	else if (tcp_sk(sk)->syn_fastopen)
+		why = XWAY_WHY_FASTOPEN;
+	else if (!xway_sock_overlay(sk))
+		why = XWAY_WHY_ULP;
+	xway_stat_why(peer ? peer->account : NULL, xway_account_of_net(sock_net(sk)), why);
+}
+
 /* A client is connected: now its neighbour is known. Not a peer: it is TCP's own again. */
 static void xway_client_established(struct sock *sk)
 {
+	struct xway_peer *peer = xway_peers_any() ? xway_peer_of_sock(sk) : NULL;
 	struct xway_conn *conn = xway_conn_of(sk);
-	struct xway_peer *peer;
 
-	if (!conn)
-		return;
-	peer = tcp_sk(sk)->syn_fastopen ? NULL : xway_peer_of_sock(sk);
-	if (peer) {
-		conn->domid = peer->domid;
+	if (!conn) {
+		xway_passed_over(sk, peer);
+	} else if (peer && !tcp_sk(sk)->syn_fastopen) {
+		xway_conn_set_peer(conn, peer->domid, peer->account);
 		xway_conn_established(conn, sk);
 		if (peer->ready)
 			xway_conn_hello(conn);
 		else
 			xway_conn_why(conn, XWAY_WHY_NO_FRONTEND);
-		xway_peer_put(peer);
 	} else {
 		xway_sock_disarm(sk);
 		xway_conn_orphan(conn, false);
 		xway_conn_put(conn);	/* the socket's */
+		xway_passed_over(sk, peer);
 	}
 	xway_conn_put(conn);
+	xway_peer_put(peer);
 }
 
 static void xway_on_state(void *data, const struct sock *csk, const int old, const int new)

@@ -9,7 +9,9 @@
 #include <linux/sched/clock.h>
 #include <linux/slab.h>
 
+#include "info.h"
 #include "sock.h"
+#include "trace.h"
 
 /* ---- slots -------------------------------------------------------------------------------- */
 
@@ -119,7 +121,8 @@ static void __xway_conn_attach(struct xway_conn *conn, u32 peer_id)
 		xway_conn_why(conn, XWAY_WHY_NONE);
 	/* Pairs with the acquiring reads of `attached` by those that hold a mutex only. */
 	smp_store_release(&conn->attached, true);
-	xway_stat_inc(conns_attached);
+	trace_xway_attach(conn);
+	xway_conn_stat_inc(conn, conns_attached);
 }
 
 /* May @conn be attached at all? conn->lock held. */
@@ -129,6 +132,14 @@ static bool __xway_conn_attachable(const struct xway_conn *conn)
 	       test_bit(XWAY_CONN_ESTABLISHED, &conn->flags) &&
 	       !test_bit(XWAY_CONN_TCP_ONLY, &conn->flags) &&
 	       !test_bit(XWAY_CONN_ORPHAN, &conn->flags) && !READ_ONCE(xway_leaving);
+}
+
+/* It may not; the other reasons have been noted where they arose. conn->lock held. */
+static void __xway_conn_not_attached(struct xway_conn *conn)
+{
+	if (!xway_param_enable && !conn->attached &&
+	    !test_bit(XWAY_CONN_TCP_ONLY, &conn->flags))
+		xway_conn_why(conn, XWAY_WHY_DISABLED);
 }
 
 void xway_conn_hello(struct xway_conn *conn)
@@ -142,8 +153,10 @@ void xway_conn_hello(struct xway_conn *conn)
 		goto out;
 	}
 	spin_lock_bh(&conn->lock);
-	if (!__xway_conn_attachable(conn))
+	if (!__xway_conn_attachable(conn)) {
+		__xway_conn_not_attached(conn);
 		goto out_unlock;
+	}
 	if (!xway_slot_take(conn, link)) {
 		xway_conn_why(conn, XWAY_WHY_SLOTS_FULL);
 		goto out_unlock;
@@ -158,7 +171,7 @@ void xway_conn_hello(struct xway_conn *conn)
 	memcpy(msg.client_addr, &conn->tuple.client_addr, sizeof(msg.client_addr));
 	memcpy(msg.server_addr, &conn->tuple.server_addr, sizeof(msg.server_addr));
 	xway_ctl_send(link, &msg);
-	xway_stat_inc(hellos_sent);
+	xway_conn_stat_inc(conn, hellos_sent);
 out_unlock:
 	spin_unlock_bh(&conn->lock);
 out:
@@ -171,12 +184,17 @@ void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 	u16 decline = XWAY_DECLINE_REFUSED;
 
 	spin_lock_bh(&conn->lock);
-	if (!__xway_conn_attachable(conn))
+	if (!__xway_conn_attachable(conn)) {
+		__xway_conn_not_attached(conn);
 		goto decline;
+	}
 	decline = xway_link_is_up(link) ? XWAY_DECLINE_BUSY : XWAY_DECLINE_QUIESCING;
-	if (!xway_slot_take(conn, link))
+	if (!xway_slot_take(conn, link)) {
+		xway_conn_why(conn, decline == XWAY_DECLINE_BUSY ? XWAY_WHY_SLOTS_FULL :
+			      XWAY_WHY_LINK_DOWN);
 		goto decline;
-	conn->domid = link->domid;
+	}
+	xway_conn_set_peer(conn, link->domid, link->account);
 	__xway_conn_attach(conn, msg->from);
 	xway_ctl_send_id(link, XWAY_MSG_ATTACH, 0, msg->from, conn->id);
 	spin_unlock_bh(&conn->lock);
@@ -184,7 +202,7 @@ void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 decline:
 	spin_unlock_bh(&conn->lock);
 	xway_ctl_send_id(link, XWAY_MSG_DECLINE, decline, msg->from, 0);
-	xway_stat_inc(declines_sent);
+	xway_link_stat_inc(link, declines_sent);
 }
 
 void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg)
@@ -221,7 +239,7 @@ void xway_conn_on_decline(struct xway_link *link, const struct xway_msg *msg)
 
 	if (!conn)
 		return;
-	xway_stat_inc(declines_received);
+	xway_link_stat_inc(link, declines_received);
 	if (msg->arg == XWAY_DECLINE_BUSY)
 		why = XWAY_WHY_PEER_BUSY;
 	else if (msg->arg == XWAY_DECLINE_QUIESCING)
@@ -266,6 +284,7 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 		xway_conn_queue(conn);
 	} else {
 		WRITE_ONCE(conn->woken_at, local_clock());
+		xway_info_later(conn);
 		rcu_read_lock();	/* the struct socket may go meanwhile */
 		if (xway_rx_readable(conn, sk))
 			sk->sk_data_ready(sk);

@@ -11,6 +11,7 @@
 #include <linux/nospec.h>
 #include <linux/slab.h>
 
+#include "info.h"
 #include "peer.h"
 #include "sock.h"
 
@@ -35,7 +36,9 @@ struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *over
 	mutex_init(&conn->tx_mutex);
 	mutex_init(&conn->rx_mutex);
 	timer_setup(&conn->nudge, xway_tx_nudge, 0);
+	timer_setup(&conn->stall, xway_tx_stall, 0);
 	timer_setup(&conn->lowat, xway_rx_lowat, 0);
+	timer_setup(&conn->tally, xway_info_tally, 0);
 	INIT_DELAYED_WORK(&conn->work, xway_conn_work);
 	INIT_HLIST_NODE(&conn->tuple_node);
 	conn->sk = sk;
@@ -43,11 +46,11 @@ struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *over
 	conn->role = role;
 	conn->domid = DOMID_INVALID;
 	conn->born = jiffies;
-	conn->why_tx = XWAY_WHY_WAITING;
+	conn->net_account = xway_account_get(xway_account_of_net(sock_net(sk)));
 	spin_lock_bh(&xway_conns_lock);
 	list_add_tail(&conn->all, &xway_conns);
 	spin_unlock_bh(&xway_conns_lock);
-	xway_stat_inc(conns_armed);
+	xway_conn_stat_inc(conn, conns_armed);
 	return conn;
 }
 
@@ -62,6 +65,8 @@ void xway_conn_put(struct xway_conn *conn)
 	hash_del(&conn->tuple_node);
 	spin_unlock_bh(&xway_tuple_lock);
 	xway_link_put(conn->link);
+	xway_account_put(conn->peer_account);
+	xway_account_put(conn->net_account);
 	kvfree(conn->private);
 	kfree_rcu(conn, rcu);
 }
@@ -76,6 +81,14 @@ struct xway_conn *xway_conn_of(const struct sock *sk)
 		conn = NULL;
 	rcu_read_unlock();
 	return conn;
+}
+
+void xway_conn_set_peer(struct xway_conn *conn, domid_t domid, struct xway_account *account)
+{
+	conn->domid = domid;
+	/* Pairs with the readers' dependency on the pointer: they find the counters. */
+	if (!conn->peer_account)
+		smp_store_release(&conn->peer_account, xway_account_get(account));
 }
 
 void xway_conns_each(void (*fn)(struct xway_conn *conn, void *arg), void *arg)
@@ -282,6 +295,8 @@ void xway_conn_expect_hello(struct xway_conn *conn)
 		msg = hello->msg;
 		xway_hello_forget(hello);
 		xway_conn_accept_hello(conn, hello->link, &msg);
+	} else if (conn->why_tx == XWAY_WHY_NONE) {
+		xway_conn_why(conn, XWAY_WHY_WAITING);
 	}
 	spin_unlock_bh(&xway_tuple_lock);
 }
@@ -297,7 +312,7 @@ void xway_conn_on_hello(struct xway_link *link, const struct xway_msg *msg)
 		xway_link_violation(link, "a HELLO names no slot");
 		return;
 	}
-	xway_stat_inc(hellos_received);
+	xway_link_stat_inc(link, hellos_received);
 	xway_msg_tuple(&tuple, msg);
 	spin_lock_bh(&xway_tuple_lock);
 	hash_for_each_possible(xway_tuple_conns, conn, tuple_node, xway_tuple_hash(&tuple))

@@ -36,6 +36,14 @@ enum xway_role {
 	XWAY_ROLE_SERVER,
 };
 
+/* Why a connection lets go of its slots; trace.h has the names. */
+enum xway_end {
+	XWAY_END_CLOSED,	/* by us: our socket is gone */
+	XWAY_END_PEER_CLOSED,
+	XWAY_END_LINK_DOWN,	/* it goes on by TCP */
+	XWAY_END_LOST,		/* the same, but bytes are lost with the link: it is reset */
+};
+
 /* struct xway_conn.flags, by atomic bit operations. */
 enum {
 	XWAY_CONN_ESTABLISHED,	/* tuple and ISNs are known */
@@ -70,6 +78,13 @@ struct xway_private {
 	u8		data[];
 };
 
+/* Ring bytes of a connection since it began; see info.c. */
+struct xway_totals {
+	u64	sent;
+	u64	acked;		/* taken by the peer */
+	u64	received;	/* taken by a program, or there to be taken */
+};
+
 struct xway_conn {
 	refcount_t		ref;
 	struct rcu_head		rcu;
@@ -83,6 +98,8 @@ struct xway_conn {
 	const struct xway_overlay *overlay;	/* constant */
 	enum xway_role		role;		/* constant */
 	domid_t			domid;		/* of the peer, once known */
+	struct xway_account	*peer_account;	/* owned; see xway_conn_set_peer() */
+	struct xway_account	*net_account;	/* of the socket's namespace; owned, constant */
 	struct xway_tuple	tuple;		/* constant once ESTABLISHED */
 	unsigned long		born;		/* jiffies */
 	u8			why_tx;		/* enum xway_why; any writer wins */
@@ -100,6 +117,9 @@ struct xway_conn {
 	u32			ring[XWAY_MARKS];	/* tx_mutex: rings to free, by mark; 0: none */
 	u32			ring_until[XWAY_MARKS];	/* tx_mutex: the epoch that ends their use */
 	struct timer_list	nudge;		/* see xway_tx_nudge() */
+	struct timer_list	stall;		/* see xway_tx_stall(); lock for setting */
+	u32			stall_cons;	/* lock: where the reader was then */
+	bool			stalled;	/* set under lock, cleared under tx_mutex */
 	bool			flip_tcp;	/* tx_mutex: the debug knob wants TCP now */
 	unsigned long		flip_at;	/* tx_mutex: jiffies of its next whim */
 
@@ -113,6 +133,14 @@ struct xway_conn {
 
 	/* For show: written under tx_mutex and rx_mutex, read without. */
 	u64			tx_ring, tx_tcp, rx_ring, rx_tcp;
+	u32			tx_at, rx_at;		/* tcp_jiffies32 of the last ring bytes */
+
+	/* What TCP's own statistics know of ring bytes, see info.c. */
+	struct timer_list	tally;			/* lock for setting */
+	u64			tx_lost;		/* lock: the peer will never take them */
+	struct xway_totals	told;			/* lock_sock */
+	bool			sent_covered;		/* lock_sock for writing: TCP's lsndtime is ours */
+	u32			sent_ours, sent_tcps;	/* lock_sock: what it is, and what TCP had there */
 };
 
 extern spinlock_t xway_tuple_lock;		/* connections and HELLOs by tuple */
@@ -129,6 +157,20 @@ static inline void xway_conn_hold(struct xway_conn *conn)
 /* The connection of @sk with a reference, NULL if it has none (any more). Any context. */
 struct xway_conn *xway_conn_of(const struct sock *sk);
 
+/* Count for the module, for the peer of @conn, if it is known, and for the namespace. Any context. */
+#define xway_conn_stat_add(conn, symbol, n)							\
+	do {											\
+		xway_stat_add(symbol, n);							\
+		xway_account_add(READ_ONCE((conn)->peer_account), XWAY_STAT_##symbol, n);	\
+		xway_account_add((conn)->net_account, XWAY_STAT_##symbol, n);			\
+	} while (0)
+#define xway_conn_stat_inc(conn, symbol) xway_conn_stat_add(conn, symbol, 1)
+
+/*
+ * The other end is domain @domid, whose account is @account. Later calls name the same. Under
+ * conn->lock, or before the connection is where others look.
+ */
+void xway_conn_set_peer(struct xway_conn *conn, domid_t domid, struct xway_account *account);
 /* @sk is established: note its tuple. The socket is locked, nothing was sent or read yet. */
 void xway_conn_established(struct xway_conn *conn, const struct sock *sk);
 /* Put a server's connection where HELLOs are looked for, and take one that waits. */
@@ -144,11 +186,12 @@ void xway_conn_hello(struct xway_conn *conn);
 void xway_conn_orphan(struct xway_conn *conn, bool now);
 /* Wake whatever waits on the socket, for whatever reason. Not hard irq. */
 void xway_conn_wake(struct xway_conn *conn);
-/* Note why the sending direction is on TCP. */
+/* Note why the sending direction is on TCP, and count it if that is news. */
 static inline void xway_conn_why(struct xway_conn *conn, enum xway_why why)
 {
-	if (READ_ONCE(conn->why_tx) != why)
-		WRITE_ONCE(conn->why_tx, why);
+	if (READ_ONCE(conn->why_tx) != why && xchg(&conn->why_tx, why) != why &&
+	    why != XWAY_WHY_NONE)
+		xway_stat_why(READ_ONCE(conn->peer_account), conn->net_account, why);
 }
 /* From now on this connection sends by TCP, and asks its peer to do the same. */
 void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why);
@@ -217,6 +260,7 @@ bool xway_tx_refresh(struct xway_conn *conn);
 /* tx_mutex held: free rings that are behind us. @all: the attachment is over. */
 void xway_tx_free_rings(struct xway_conn *conn, bool all);
 void xway_tx_nudge(struct timer_list *timer);
+void xway_tx_stall(struct timer_list *timer);
 bool xway_tx_has_room(struct xway_conn *conn);
 u32 xway_tx_unread(struct xway_conn *conn);
 /* Wait at most @timeout jiffies until the peer has taken all; jiffies left. Not under any lock. */
@@ -234,6 +278,7 @@ void xway_rx_watch_lowat(struct xway_conn *conn);
 bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk);
 /* Ring bytes alone, whatever rail the receiver is on. */
 u32 xway_rx_ring_unread(struct xway_conn *conn);
+u32 __xway_rx_ring_unread(struct xway_conn *conn);	/* conn->lock held */
 /* Ask the peer to wake us for its next byte. True if it has sent since the receiver looked. */
 bool xway_rx_arm(struct xway_conn *conn);
 /* rx_mutex held: copy what is left of the peer's direction, once it is on TCP. 0, -EAGAIN... */

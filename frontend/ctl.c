@@ -10,6 +10,7 @@
 
 #include "conn.h"
 #include "link.h"
+#include "trace.h"
 
 #define XWAY_CTL_BUDGET	128	/* messages in one run of the tasklet: bounded work per event */
 #define XWAY_CTL_LATE_MAX 16384	/* a peer that takes nothing at all must not eat our memory */
@@ -21,7 +22,8 @@ static u32 xway_ctl_capacity(unsigned int ctl_pages)
 
 void xway_ctl_kick(struct xway_link *link)
 {
-	xway_stat_inc(kicks);
+	trace_xway_kick(link->domid, link->irq, READ_ONCE(link->ctl_prod));
+	xway_link_stat_inc(link, kicks);
 	notify_remote_via_irq(link->irq);
 }
 
@@ -45,7 +47,7 @@ static bool __xway_ctl_put(struct xway_link *link, const struct xway_msg *msg)
 	if (xway_need_event(xway_load(&link->view.hdr->ctl_event), link->ctl_prod,
 			    link->ctl_prod - 1))
 		xway_ctl_kick(link);
-	xway_stat_inc(msgs_sent);
+	xway_link_stat_inc(link, msgs_sent);
 	return true;
 }
 
@@ -171,7 +173,7 @@ static int xway_ctl_receive(struct xway_link *link)
 	}
 	/* Pairs with the acquiring read of ctl_cons in the peer's __xway_ctl_put(). */
 	xway_store_release(&link->region.hdr->ctl_cons, link->ctl_cons);
-	xway_stat_add(msgs_received, taken);
+	xway_link_stat_add(link, msgs_received, taken);
 	return taken;
 }
 
@@ -221,6 +223,6 @@ void xway_ctl_tasklet(struct tasklet_struct *tasklet)
 		break;
 	}
 	if (eoi)
-		xway_stat_inc(events_spurious);
+		xway_link_stat_inc(link, events_spurious);
 	xen_irq_lateeoi(link->irq, eoi);
 }

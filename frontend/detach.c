@@ -7,7 +7,9 @@
 #include <linux/hashtable.h>
 #include <linux/nospec.h>
 
+#include "info.h"
 #include "sock.h"
+#include "trace.h"
 
 #define XWAY_CONN_AGAIN	1	/* jiffies until a program inside a call has perhaps come out */
 
@@ -48,12 +50,15 @@ static void xway_conn_unlock(struct xway_conn *conn)
 /* ---- letting go --------------------------------------------------------------------------- */
 
 /* Both mutexes held: look at neither region for this connection again. */
-static void xway_conn_unattach(struct xway_conn *conn)
+static void xway_conn_unattach(struct xway_conn *conn, enum xway_end end)
 {
-	del_timer_sync(&conn->nudge);	/* set again by senders that see `attached` alone */
+	trace_xway_detach(conn, end);
+	timer_delete_sync(&conn->nudge);	/* set again by senders that see `attached` alone */
 	xway_tx_free_rings(conn, true);
 	spin_lock_bh(&conn->lock);
+	conn->tx_lost += conn->tx.prod - conn->tx.cons;
 	smp_store_release(&conn->attached, false);
+	conn->stalled = false;
 	clear_bit(XWAY_CONN_SETTLED, &conn->flags);
 	conn->peer_slot = NULL;
 	/* As new for the next attachment; a private copy needs its place in it until it is taken. */
@@ -61,7 +66,9 @@ static void xway_conn_unattach(struct xway_conn *conn)
 	if (!conn->private)
 		memset(&conn->rx, 0, sizeof(conn->rx));
 	spin_unlock_bh(&conn->lock);
-	xway_stat_inc(conns_detached);
+	timer_delete_sync(&conn->stall);	/* set under the lock, by whoever sees `attached` */
+	xway_info_later(conn);
+	xway_conn_stat_inc(conn, conns_detached);
 }
 
 /*
@@ -81,9 +88,9 @@ static void xway_conn_send_close(struct xway_conn *conn, u32 to)
 }
 
 /* Both mutexes held: unattach, tell the peer, and free the slot if the peer has told us. */
-static void xway_conn_close_slot(struct xway_conn *conn)
+static void xway_conn_close_slot(struct xway_conn *conn, enum xway_end end)
 {
-	xway_conn_unattach(conn);
+	xway_conn_unattach(conn, end);
 	xway_conn_send_close(conn, conn->peer_id);
 	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags))
 		xway_slot_give(conn);
@@ -92,8 +99,9 @@ static void xway_conn_close_slot(struct xway_conn *conn)
 void xway_conn_reset(struct xway_conn *conn, struct sock *sk)
 {
 	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
-		tcp_abort(sk, ECONNRESET);
-		xway_stat_inc(conns_reset);
+		/* As TCP says it of a reset. */
+		tcp_abort(sk, READ_ONCE(sk->sk_state) == TCP_CLOSE_WAIT ? EPIPE : ECONNRESET);
+		xway_conn_stat_inc(conn, conns_reset);
 	}
 	if (!test_bit(XWAY_CONN_LOST, &conn->flags))
 		return;		/* what has arrived may be read, as after TCP's own reset */
@@ -130,7 +138,7 @@ static void xway_conn_drain(struct xway_conn *conn)
 	xway_mb();
 	if (test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) ||
 	    xway_load(&conn->peer_slot->flags) & XWAY_SLOT_GONE || !xway_tx_unread(conn)) {
-		xway_conn_close_slot(conn);
+		xway_conn_close_slot(conn, XWAY_END_CLOSED);
 		return;
 	}
 	/* Wake us for the last byte. */
@@ -138,7 +146,7 @@ static void xway_conn_drain(struct xway_conn *conn)
 	/* Pairs with the full barrier after the peer's publication of cons. */
 	xway_mb();
 	if (!xway_tx_unread(conn))
-		xway_conn_close_slot(conn);
+		xway_conn_close_slot(conn, XWAY_END_CLOSED);
 }
 
 /* The slow part of closing: either side has gone. Both mutexes held, and let go. */
@@ -158,7 +166,7 @@ static void xway_conn_finish(struct xway_conn *conn)
 		}
 		set_bit(XWAY_CONN_TCP_ONLY, &conn->flags);
 		xway_conn_why(conn, XWAY_WHY_PEER_CLOSED);
-		xway_conn_close_slot(conn);
+		xway_conn_close_slot(conn, XWAY_END_PEER_CLOSED);
 	}
 	xway_conn_unlock(conn);
 	if (reset)
@@ -234,7 +242,8 @@ void xway_conn_orphan(struct xway_conn *conn, bool now)
 	conn->sk = NULL;
 	set_bit(XWAY_CONN_ORPHAN, &conn->flags);
 	spin_unlock_bh(&conn->lock);
-	del_timer_sync(&conn->lowat);	/* set with a socket only */
+	timer_delete_sync(&conn->lowat);	/* both are set with a socket only */
+	timer_delete_sync(&conn->tally);
 	if (!READ_ONCE(conn->id))
 		return;
 	/* Here and now if possible: who opens and closes in a loop then pays for it. */
@@ -333,7 +342,7 @@ static void xway_conn_detach(struct xway_conn *conn)
 			set_bit(XWAY_CONN_LOST, &conn->flags);
 			lost = true;
 		}
-		xway_conn_unattach(conn);
+		xway_conn_unattach(conn, lost ? XWAY_END_LOST : XWAY_END_LINK_DOWN);
 	}
 	xway_slot_give(conn);
 	if (lost)

@@ -98,7 +98,8 @@ static void xway_sync(struct work_struct *work)
 
 	if (!dev || READ_ONCE(xway_removing))
 		return;
-	switch (xenbus_read_driver_state(dev->otherend)) {
+	/* xenbus_read_driver_state() takes the device as well in some kernels, and does no more than this. */
+	switch (xenbus_read_unsigned(dev->otherend, "state", XenbusStateUnknown)) {
 	case XenbusStateInitWait:
 		xway_connect(dev);
 		break;

@@ -28,6 +28,7 @@ static void xway_link_release(struct kref *ref)
 {
 	struct xway_link *link = container_of(ref, struct xway_link, ref);
 
+	xway_account_put(link->account);
 	bitmap_free(link->arena);
 	kvfree(link->hello);
 	kvfree(link->slot);
@@ -101,7 +102,7 @@ void xway_link_violation(struct xway_link *link, const char *what)
 	WRITE_ONCE(link->liar, true);
 	if (xchg(&link->broken, true))
 		return;
-	xway_stat_inc(violations);
+	xway_link_stat_inc(link, violations);
 	pr_warn_ratelimited("domain %u broke the protocol: %s; its link is cut\n",
 			    link->domid, what);
 	mod_delayed_work(xway_wq, &link->work, 0);
@@ -119,7 +120,7 @@ static irqreturn_t xway_link_interrupt(int irq, void *data)
 {
 	struct xway_link *link = data;
 
-	xway_stat_inc(events);
+	xway_link_stat_inc(link, events);
 	/* Xen raises the first event as the port is bound: before the binding has told us its irq. */
 	WRITE_ONCE(link->irq, irq);
 	tasklet_schedule(&link->tasklet);
@@ -175,6 +176,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	INIT_LIST_HEAD(&link->late);
 	INIT_DELAYED_WORK(&link->work, xway_link_work);
 	tasklet_setup(&link->tasklet, xway_ctl_tasklet);
+	link->account = xway_account_get(peer->account);
 	link->domid = peer->domid;
 	link->retry_at = jiffies;
 	link->instance = peer->instance;
@@ -252,7 +254,7 @@ static bool xway_offer_parse(struct xway_offer *offer, const char *text)
 static void xway_link_up(struct xway_link *link)
 {
 	smp_store_release(&link->state, XWAY_LINK_UP);
-	xway_stat_inc(links_up);
+	xway_link_stat_inc(link, links_up);
 	pr_info_ratelimited("link with domain %u is up\n", link->domid);
 	/* What came before the tasklet would look at messages. */
 	tasklet_schedule(&link->tasklet);
@@ -334,7 +336,7 @@ static void xway_link_down(struct xway_link *link)
 		xway_link_retry_in(link, XWAY_LINK_CLUNG_MS);
 	for (i = 0; i < link->slots; i++)
 		WARN_ON_ONCE(link->slot[i].conn);
-	xway_stat_inc(links_down);
+	xway_link_stat_inc(link, links_down);
 	pr_info_ratelimited("link with domain %u is down\n", link->domid);
 	clear_bit(link->domid, xway_links_wanted);
 	xway_device_sync();
@@ -381,7 +383,7 @@ static void xway_link_quiesce(struct xway_link *link)
 	}
 	if ((over || READ_ONCE(link->broken)) && xway_conns_detach(link)) {
 		if (!over)
-			xway_stat_inc(links_broken);
+			xway_link_stat_inc(link, links_broken);
 		xway_link_down(link);
 		return;
 	}

@@ -66,6 +66,7 @@ struct xway_late_msg {
 struct xway_link {
 	struct list_head	list;		/* xway_links, see link.c */
 	struct kref		ref;
+	struct xway_account	*account;	/* the peer's; owned, constant */
 	domid_t			domid;		/* of the peer; constant */
 	u64			instance;	/* the peer's; constant */
 	u64			self;		/* ours; constant */
@@ -103,6 +104,14 @@ struct xway_link {
 	struct xway_hello	*hello;		/* one per slot of the peer */
 	unsigned int		hellos;		/* constant once mapped */
 };
+
+/* Count for the module and for the peer of @link. Any context. */
+#define xway_link_stat_add(link, symbol, n)						\
+	do {										\
+		xway_stat_add(symbol, n);						\
+		xway_account_add((link)->account, XWAY_STAT_##symbol, n);		\
+	} while (0)
+#define xway_link_stat_inc(link, symbol) xway_link_stat_add(link, symbol, 1)
 
 /* link.c */
 void xway_link_put(struct xway_link *link);

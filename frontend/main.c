@@ -7,9 +7,9 @@
 
 #include "conn.h"
 #include "front.h"
+#include "mon.h"
 #include "sock.h"
 
-DEFINE_PER_CPU(struct xway_stats, xway_stats);
 DEFINE_SRCU(xway_srcu);
 struct workqueue_struct *xway_wq;
 bool xway_leaving;
@@ -27,15 +27,21 @@ static int __init xway_front_init(void)
 	xway_wq = alloc_ordered_workqueue("xway", WQ_MEM_RECLAIM);
 	if (!xway_wq)
 		return -ENOMEM;
-	err = xway_sock_init();
+	err = xway_stat_init();
 	if (err)
 		goto err_wq;
+	err = xway_sock_init();
+	if (err)
+		goto err_stat;
 	err = xway_proc_init();
 	if (err)
 		goto err_sock;
-	err = xway_arm_init();
+	err = xway_mon_init();
 	if (err)
 		goto err_proc;
+	err = xway_arm_init();
+	if (err)
+		goto err_mon;
 	err = xway_device_register();
 	if (err)
 		goto err_arm;
@@ -45,10 +51,14 @@ err_arm:
 	WRITE_ONCE(xway_leaving, true);
 	xway_listeners_exit();
 	xway_arm_exit();
+err_mon:
+	xway_mon_exit();
 err_proc:
 	xway_proc_exit();
 err_sock:
 	xway_sock_exit();
+err_stat:
+	xway_stat_exit();
 err_wq:
 	destroy_workqueue(xway_wq);
 	return err;
@@ -65,7 +75,9 @@ static void __exit xway_front_exit(void)
 	while (!xway_links_stop(XWAY_LEAVE_REPORT_MS))
 		pr_warn("unloading waits for a link\n");
 	xway_conns_finish();
+	xway_mon_exit();
 	xway_proc_exit();
+	xway_stat_exit();
 	destroy_workqueue(xway_wq);
 	rcu_barrier();
 }

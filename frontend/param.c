@@ -59,8 +59,8 @@ static const struct kernel_param_ops xway_range_ops = {
 	module_param_cb(name, &xway_range_ops, (void *)&xway_range_##name, mode);	\
 	MODULE_PARM_DESC(name, text)
 
-XWAY_RANGE_PARAM(ring_kib, 64, 4, (XWAY_PAGE_SIZE << XWAY_RING_ORDER_MAX) / 1024, true, 0644,
-		 "size of a new ring in KiB, a power of two from 4 to 1024 (default: 64)");
+XWAY_RANGE_PARAM(ring_kib, 64, 16, (XWAY_PAGE_SIZE << XWAY_RING_ORDER_MAX) / 1024, true, 0644,
+		 "size of a new ring in KiB, a power of two from 16 to 1024 (default: 64)");
 XWAY_RANGE_PARAM(arena_kib, 2048, 64, 3584, false, 0444,
 		 "memory granted to each peer for rings in KiB, 64 to 3584 (default: 2048)");
 XWAY_RANGE_PARAM(spin_us, 1000, 0, 10000, false, 0644,

@@ -4,18 +4,19 @@
  */
 #include "peer.h"
 
+#include <linux/ctype.h>
 #include <linux/etherdevice.h>
 #include <linux/inet.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
 #include <net/arp.h>
 #include <net/addrconf.h>
-#include <net/ipv6_stubs.h>
 #include <net/ndisc.h>
 #include <net/neighbour.h>
 #include <net/route.h>
 #include <xen/xenbus.h>
 
+#include "compat.h"
 #include "front.h"
 
 static LIST_HEAD(xway_peers);		/* changed on xway_wq only, read under RCU */
@@ -28,7 +29,10 @@ bool xway_peers_any(void)
 
 static void xway_peer_release(struct kref *ref)
 {
-	kfree_rcu(container_of(ref, struct xway_peer, ref), rcu);
+	struct xway_peer *peer = container_of(ref, struct xway_peer, ref);
+
+	xway_account_put(peer->account);
+	kfree_rcu(peer, rcu);
 }
 
 void xway_peer_put(struct xway_peer *peer)
@@ -86,7 +90,7 @@ static bool xway_sock_neighbour(const struct sock *sk, const struct in6_addr *ip
 		neigh = neigh_lookup(&arp_tbl, &ip->s6_addr32[3], dst->dev);
 #if IS_ENABLED(CONFIG_IPV6)
 	else
-		neigh = neigh_lookup(ipv6_stub->nd_tbl, ip, dst->dev);
+		neigh = neigh_lookup(XWAY_ND_TBL, ip, dst->dev);
 #endif
 	if (!neigh)
 		goto out;
@@ -154,7 +158,18 @@ static void xway_peer_parse_list(struct xway_peer *peer, char *text, bool is_mac
 	}
 }
 
-/* A peer from dom0's description; NULL when it cannot be understood. */
+/* What is shown as one word must be one, whatever dom0 has let pass. */
+static void xway_peer_parse_name(struct xway_peer *peer, const char *text)
+{
+	char *at;
+
+	strscpy(peer->name, text, sizeof(peer->name));
+	for (at = peer->name; *at; at++)
+		if (!isascii(*at) || !isgraph(*at))
+			*at = '_';
+}
+
+/* A peer from dom0's description, without an account; NULL without memory. */
 static struct xway_peer *xway_peer_parse(domid_t domid, char *text)
 {
 	struct xway_peer *peer = kzalloc(sizeof(*peer), GFP_KERNEL);
@@ -175,7 +190,7 @@ static struct xway_peer *xway_peer_parse(domid_t domid, char *text)
 		else if (!strcmp(word, "ready"))
 			peer->ready = !strcmp(value, "1");
 		else if (!strcmp(word, "name"))
-			strscpy(peer->name, value, sizeof(peer->name));
+			xway_peer_parse_name(peer, value);
 		else if (!strcmp(word, "mac"))
 			xway_peer_parse_list(peer, value, true);
 		else if (!strcmp(word, "ip"))
@@ -213,6 +228,7 @@ static void xway_peer_sync_one(domid_t domid, char *text, void (*gone)(struct xw
 		return;
 	peer->seen = true;
 	if (old) {
+		peer->account = xway_account_get(old->account);
 		/* The link belongs to the instance; a new MAC does not disturb it. */
 		if (old->instance != peer->instance || (old->ready && !peer->ready))
 			gone(old);
@@ -222,6 +238,11 @@ static void xway_peer_sync_one(domid_t domid, char *text, void (*gone)(struct xw
 	}
 	if (xway_peers_count >= XWAY_PEERS_MAX) {
 		pr_warn_once("more than %u peers: the others stay on TCP\n", XWAY_PEERS_MAX);
+		xway_peer_put(peer);
+		return;
+	}
+	peer->account = xway_account_of_peer(domid);
+	if (!peer->account) {
 		xway_peer_put(peer);
 		return;
 	}

@@ -16,16 +16,17 @@
 #define XWAY_PEER_ADDRS	8	/* MACs, and IPs, that are kept of a peer */
 #define XWAY_PEERS_MAX	1024
 
-struct xway_link;
+struct xway_account;
 
 /*
  * A peer as dom0 last described it. Replaced as a whole when dom0 describes it anew, so that a
- * reader needs no lock: all but `link` is constant once the peer is in the list.
+ * reader needs no lock: all but `seen` is constant once the peer is in the list.
  */
 struct xway_peer {
 	struct list_head	list;		/* xway_peers: written on xway_wq, read under RCU */
 	struct kref		ref;
 	struct rcu_head		rcu;
+	struct xway_account	*account;	/* owned; handed on when it is described anew */
 	domid_t			domid;
 	bool			ready;		/* its frontend is connected */
 	bool			seen;		/* xway_wq only: still there in this round */

@@ -12,18 +12,6 @@
 
 static struct proc_dir_entry *xway_proc_dir;
 
-static const char * const xway_stat_names[] = {
-#define XWAY_STAT_NAME(symbol) #symbol,
-	XWAY_STAT_LIST(XWAY_STAT_NAME)
-#undef XWAY_STAT_NAME
-};
-
-static const char * const xway_why_names[] = {
-#define XWAY_WHY_NAME(symbol, name, text) name,
-	XWAY_WHY_LIST(XWAY_WHY_NAME)
-#undef XWAY_WHY_NAME
-};
-
 static int xway_proc_status(struct seq_file *seq, void *unused)
 {
 	xway_device_status(seq);
@@ -35,16 +23,7 @@ static int xway_proc_status(struct seq_file *seq, void *unused)
 
 static int xway_proc_stat(struct seq_file *seq, void *unused)
 {
-	unsigned int i;
-	int cpu;
-
-	for (i = 0; i < XWAY_STAT_COUNT; i++) {
-		u64 sum = 0;
-
-		for_each_possible_cpu(cpu)
-			sum += READ_ONCE(per_cpu(xway_stats, cpu).v[i]);
-		seq_printf(seq, "%s %llu\n", xway_stat_names[i], sum);
-	}
+	xway_stat_show(seq);
 	return 0;
 }
 
@@ -90,28 +69,49 @@ static void xway_proc_peer(struct xway_peer *peer, void *arg)
 	xway_link_put(link);
 }
 
-/* The directory changes on xway_wq; so it is printed there. */
+static void xway_proc_stat_peer(struct xway_peer *peer, void *arg)
+{
+	struct seq_file *seq = arg;
+
+	seq_printf(seq, "domid=%u name=%s", peer->domid, peer->name[0] ? peer->name : "-");
+	xway_stat_show_peer(seq, peer->account);
+	seq_putc(seq, '\n');
+}
+
+/* The directory changes on xway_wq; so it is printed there, a line a peer. */
 struct xway_proc_peers_work {
 	struct work_struct work;
 	struct seq_file *seq;
+	void (*print)(struct xway_peer *peer, void *seq);
 };
 
 static void xway_proc_peers_run(struct work_struct *work)
 {
 	struct xway_proc_peers_work *job = container_of(work, struct xway_proc_peers_work, work);
 
-	xway_peers_each(xway_proc_peer, job->seq);
+	xway_peers_each(job->print, job->seq);
 }
 
-static int xway_proc_peers(struct seq_file *seq, void *unused)
+static int xway_proc_each_peer(struct seq_file *seq,
+			       void (*print)(struct xway_peer *peer, void *seq))
 {
-	struct xway_proc_peers_work job = { .seq = seq };
+	struct xway_proc_peers_work job = { .seq = seq, .print = print };
 
 	INIT_WORK_ONSTACK(&job.work, xway_proc_peers_run);
 	queue_work(xway_wq, &job.work);
 	flush_work(&job.work);
 	destroy_work_on_stack(&job.work);
 	return 0;
+}
+
+static int xway_proc_peers(struct seq_file *seq, void *unused)
+{
+	return xway_proc_each_peer(seq, xway_proc_peer);
+}
+
+static int xway_proc_stat_peers(struct seq_file *seq, void *unused)
+{
+	return xway_proc_each_peer(seq, xway_proc_stat_peer);
 }
 
 static const char *xway_proc_tcp_state(int state)
@@ -143,7 +143,7 @@ static void xway_proc_socket(struct xway_conn *conn, void *arg)
 	spin_lock_bh(&conn->lock);
 	if (conn->sk) {
 		state = xway_proc_tcp_state(READ_ONCE(conn->sk->sk_state));
-		uid = from_kuid_munged(seq_user_ns(seq), sock_i_uid(conn->sk));
+		uid = from_kuid_munged(seq_user_ns(seq), READ_ONCE(conn->sk->sk_uid));
 		inode = sock_i_ino(conn->sk);
 	}
 	if (conn->attached) {
@@ -164,7 +164,7 @@ static void xway_proc_socket(struct xway_conn *conn, void *arg)
 		   client ? "client" : "server",
 		   conn->attached && xway_tx_rail(&conn->tx) == XWAY_RAIL_RING ? "ring" : "tcp",
 		   conn->attached && xway_rx_rail(&conn->rx) == XWAY_RAIL_RING ? "ring" : "tcp",
-		   xway_why_names[READ_ONCE(conn->why_tx)]);
+		   xway_why_name(READ_ONCE(conn->why_tx)));
 	seq_printf(seq, " tx_fill=%u tx_size=%u rx_fill=%u rx_size=%u", tx_fill, tx_size,
 		   rx_fill, rx_size);
 	seq_printf(seq, " tx_ring=%llu tx_tcp=%llu rx_ring=%llu rx_tcp=%llu", conn->tx_ring,
@@ -190,7 +190,7 @@ static void xway_proc_listener(struct sock *sk, void *arg)
 	xway_proc_addr_port(seq, &local, inet_sk(sk)->inet_sport);
 	seq_puts(seq, " remote=");
 	xway_proc_addr_port(seq, &none, 0);
-	seq_printf(seq, " role=listen inode=%lu\n", sock_i_ino(sk));
+	seq_printf(seq, " role=listen inode=%lu\n", (unsigned long)sock_i_ino(sk));
 }
 
 static int xway_proc_sockets(struct seq_file *seq, void *unused)
@@ -207,6 +207,7 @@ int xway_proc_init(void)
 		return -ENOMEM;
 	if (!proc_create_single("status", 0400, xway_proc_dir, xway_proc_status) ||
 	    !proc_create_single("stat", 0400, xway_proc_dir, xway_proc_stat) ||
+	    !proc_create_single("stat_peers", 0400, xway_proc_dir, xway_proc_stat_peers) ||
 	    !proc_create_single("peers", 0400, xway_proc_dir, xway_proc_peers) ||
 	    !proc_create_single("sockets", 0400, xway_proc_dir, xway_proc_sockets)) {
 		xway_proc_exit();

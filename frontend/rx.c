@@ -8,7 +8,10 @@
 #include <linux/uio.h>
 
 #include "conn.h"
+#include "info.h"
+#include "mon.h"
 #include "sock.h"
+#include "trace.h"
 
 #define XWAY_RX_CHUNK	16384	/* bytes taken before the writer is told */
 
@@ -97,13 +100,17 @@ u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk)
 	return n;
 }
 
+u32 __xway_rx_ring_unread(struct xway_conn *conn)
+{
+	return conn->sk ? __xway_rx_count(conn, conn->sk, true) : 0;
+}
+
 u32 xway_rx_ring_unread(struct xway_conn *conn)
 {
-	u32 n = 0;
+	u32 n;
 
 	spin_lock_bh(&conn->lock);
-	if (conn->sk)
-		n = __xway_rx_count(conn, conn->sk, true);
+	n = __xway_rx_ring_unread(conn);
 	spin_unlock_bh(&conn->lock);
 	return n;
 }
@@ -161,7 +168,7 @@ bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk)
 
 void xway_rx_lowat(struct timer_list *timer)
 {
-	struct xway_conn *conn = from_timer(conn, timer, lowat);
+	struct xway_conn *conn = container_of(timer, struct xway_conn, lowat);
 	struct sock *sk = xway_conn_sock(conn);
 
 	if (!sk)
@@ -186,7 +193,7 @@ static void xway_rx_publish(struct xway_conn *conn, u32 old)
 	if (conn->rx.cons != old &&
 	    xway_need_event(xway_load(&conn->peer_slot->room_event), conn->rx.cons, old)) {
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
-		xway_stat_inc(wakes_sent);
+		xway_conn_stat_inc(conn, wakes_sent);
 	}
 }
 
@@ -194,6 +201,7 @@ static void xway_rx_publish(struct xway_conn *conn, u32 old)
 static void xway_rx_commit(struct xway_conn *conn, const struct xway_rx *rx)
 {
 	spin_lock_bh(&conn->lock);
+	conn->rx_ring += rx->cons - conn->rx.cons;
 	conn->rx = *rx;
 	spin_unlock_bh(&conn->lock);
 }
@@ -229,19 +237,44 @@ static int xway_rx_copy(struct xway_conn *conn, const struct xway_rx *rx, struct
 	return done || !want ? done : -EFAULT;
 }
 
+/*
+ * The same where packets are captured: the peer may change its ring meanwhile, so program and
+ * capture are given one copy. @seq: sequence number of the first byte, see mon.h.
+ */
+static int xway_rx_copy_shown(struct xway_conn *conn, struct sock *sk, const struct xway_rx *rx,
+			      u32 seq, struct msghdr *msg, u32 want, int flags)
+{
+	u32 len, done = 0;
+
+	while (done < want) {
+		u32 most = min_t(u32, want - done, XWAY_MON_SEGMENT);
+		const void *from = xway_rx_piece(conn, rx->ring, rx->cons + done, most, &len);
+		struct sk_buff *skb = xway_mon_copy(sk, from, len);
+		size_t n = len;
+
+		if (!(flags & MSG_TRUNC))
+			n = copy_to_iter(skb ? skb->data : from, len, &msg->msg_iter);
+		if (skb)
+			xway_mon_received(conn, sk, skb, n, seq + done);
+		done += n;
+		if (n != len)
+			break;
+	}
+	return done || !want ? done : -EFAULT;
+}
+
 /* Receive by TCP without waiting, and not past a mark. */
 static int xway_rx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, u32 want,
 		       int flags)
 {
 	bool inq = tcp_sk(sk)->recvmsg_inq;
 	struct msghdr kept = *msg;
-	int addr_len = 0;
 	int n;
 
 	if (inq)	/* TCP would count its own bytes alone: see xway_rx_put_inq() */
 		msg->msg_controllen = 0;
-	n = xway_base_prot(conn)->recvmsg(sk, msg, want, (flags | MSG_DONTWAIT) & ~MSG_WAITALL,
-					  &addr_len);
+	n = xway_recv_stream(xway_base_prot(conn), sk, msg, want,
+			     (flags | MSG_DONTWAIT) & ~MSG_WAITALL);
 	if (inq) {
 		msg->msg_control = kept.msg_control;
 		msg->msg_controllen = kept.msg_controllen;
@@ -249,7 +282,7 @@ static int xway_rx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *m
 	}
 	if (n > 0 && !(flags & MSG_PEEK)) {
 		conn->rx_tcp += n;
-		xway_stat_add(rx_tcp_bytes, n);
+		xway_conn_stat_add(conn, rx_tcp_bytes, n);
 	}
 	return n == -EAGAIN ? 0 : n;
 }
@@ -312,16 +345,21 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 			return xway_rx_tcp(conn, sk, msg, min_t(size_t, want, step.len), flags);
 		case XWAY_RX_RING:
 			step.len = min3((size_t)step.len, want, (size_t)XWAY_RX_CHUNK);
-			n = xway_rx_copy(conn, &rx, msg, step.len, flags);
+			n = xway_mon_on() ?
+			    xway_rx_copy_shown(conn, sk, &rx, seq + (u32)conn->rx_ring, msg,
+					       step.len, flags) :
+			    xway_rx_copy(conn, &rx, msg, step.len, flags);
 			if (n <= 0)
 				return n;
 			xway_rx_took(&rx, n);
 			xway_rx_commit(conn, &rx);
 			xway_rx_publish(conn, old);
-			conn->rx_ring += n;
-			xway_stat_add(rx_ring_bytes, n);
+			conn->rx_at = tcp_jiffies32;
+			xway_info_later(conn);
+			xway_conn_stat_add(conn, rx_ring_bytes, n);
 			return n;
 		case XWAY_RX_SWITCHED:
+			trace_xway_switch(conn, false, rx.epoch, rx.epoch & 1 ? seq : rx.cons);
 			xway_rx_commit(conn, &rx);
 			xway_rx_publish(conn, old);
 			break;
@@ -609,7 +647,7 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			xway_rx_put_inq(conn, sk, msg);
 		xway_rx_rearm(conn, sk);
 		if (!(flags & MSG_PEEK) && conn->attached)
-			xway_stat_inc(rx_ring_calls);
+			xway_conn_stat_inc(conn, rx_ring_calls);
 	}
 	mutex_unlock(&conn->rx_mutex);
 	return done ? done : n;
@@ -691,7 +729,7 @@ static int __xway_rx_privatise(struct xway_conn *conn, const struct sock *sk)
 	/* The peer may forget these bytes; our receiver goes on where it is, with the copy. */
 	xway_slot_publish_rx(conn->slot, &rx);
 	xway_mb();
-	xway_stat_add(rx_private_bytes, size);
+	xway_conn_stat_add(conn, rx_private_bytes, size);
 	spin_lock_bh(&conn->lock);
 	if (size)
 		conn->private = private;

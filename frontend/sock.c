@@ -14,6 +14,7 @@
 #include <linux/splice.h>
 #include <asm/ioctls.h>
 
+#include "info.h"
 
 #define XWAY_LEAVE_MS	5000	/* what a program has to read the rest of what we keep for it */
 
@@ -34,12 +35,8 @@ const struct xway_overlay *xway_sock_overlay(const struct sock *sk)
 
 	if (!overlay || sk->sk_prot != overlay->base_prot || sk->sk_kern_sock ||
 	    rcu_access_pointer(__sk_user_data(sk)) || inet_csk(sk)->icsk_ulp_ops ||
-	    tcp_sk(sk)->repair)
+	    tcp_sk(sk)->repair || xway_signs_segments(sk) || READ_ONCE(sk->sk_peek_off) >= 0)
 		return NULL;
-#ifdef CONFIG_TCP_MD5SIG
-	if (rcu_access_pointer(tcp_sk(sk)->md5sig_info))
-		return NULL;
-#endif
 	return overlay;
 }
 
@@ -73,6 +70,7 @@ struct xway_conn *xway_sock_disarm(struct sock *sk)
 	if (!overlay || inet_csk(sk)->icsk_ulp_ops != &overlay->ulp)
 		return NULL;
 	conn = rcu_dereference_protected(inet_csk(sk)->icsk_ulp_data, true);
+	xway_info_leave(conn, sk);
 	WRITE_ONCE(sk->sk_prot, (struct proto *)overlay->base_prot);
 	if (sk->sk_socket)
 		WRITE_ONCE(sk->sk_socket->ops, overlay->base_ops);
@@ -124,8 +122,18 @@ static int xway_sock_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)
 	return err;
 }
 
-static int xway_sock_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags,
-			     int *addr_len)
+static int xway_sock_recv(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t len,
+			  int flags)
+{
+	/* When they came is known of packets alone. */
+	if (unlikely(sock_flag(sk, SOCK_RCVTSTAMP) ||
+		     sock_flag(sk, SOCK_TIMESTAMPING_RX_SOFTWARE)))
+		xway_conn_tcp_only(conn, XWAY_WHY_TIMESTAMPS);
+	return xway_rx_recvmsg(conn, sk, msg, len, flags);
+}
+
+static int xway_sock_recvmsg(struct sock *sk, struct msghdr *msg, size_t len,
+			     XWAY_RECVMSG_PARAMS(flags))
 {
 	int idx = srcu_read_lock(&xway_srcu);
 	struct xway_conn *conn = xway_conn_of(sk);
@@ -134,9 +142,9 @@ static int xway_sock_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, in
 	if (unlikely(!conn))
 		err = xway_sock_restart();	/* given back meanwhile: come in by TCP's own */
 	else if (unlikely(flags & (MSG_OOB | MSG_ERRQUEUE)))	/* these never sleep */
-		err = xway_base_prot(conn)->recvmsg(sk, msg, len, flags, addr_len);
+		err = xway_base_prot(conn)->recvmsg(sk, msg, len, XWAY_RECVMSG_ARGS(flags));
 	else
-		err = xway_rx_recvmsg(conn, sk, msg, len, flags);
+		err = xway_sock_recv(conn, sk, msg, len, flags);
 	xway_conn_put(conn);
 	srcu_read_unlock(&xway_srcu, idx);
 	return err;
@@ -161,7 +169,10 @@ static int xway_sock_sendpage(struct sock *sk, struct page *page, int offset, si
 }
 #endif
 
-/* What SIOCINQ, SIOCOUTQ and SIOCATMARK answer; negative: not one of ours. */
+/*
+ * What SIOCINQ, SIOCOUTQ and SIOCATMARK answer; negative: not one of ours. SIOCOUTQNSD is TCP's own:
+ * of what is in a ring nothing is unsent.
+ */
 static int xway_sock_ioctl_answer(struct sock *sk, int cmd)
 {
 	struct xway_conn *conn = xway_conn_of(sk);
@@ -226,6 +237,19 @@ static int xway_sock_setsockopt(struct sock *sk, int level, int optname, sockptr
 	return err;
 }
 
+/* TCP_INFO shows ring bytes of this very moment. */
+static void xway_sock_count(struct sock *sk)
+{
+	struct xway_conn *conn = xway_conn_of(sk);
+
+	if (!conn)
+		return;
+	lock_sock(sk);
+	xway_info_fold(conn, sk);
+	release_sock(sk);
+	xway_conn_put(conn);
+}
+
 static int xway_sock_getsockopt(struct sock *sk, int level, int optname, char __user *optval,
 				int __user *optlen)
 {
@@ -235,6 +259,8 @@ static int xway_sock_getsockopt(struct sock *sk, int level, int optname, char __
 	if (level == SOL_TCP && optname == TCP_ZEROCOPY_RECEIVE)
 		return -EOPNOTSUPP;
 	idx = srcu_read_lock(&xway_srcu);
+	if (level == SOL_TCP && optname == TCP_INFO)
+		xway_sock_count(sk);
 	err = xway_sock_family(sk)->base_prot->getsockopt(sk, level, optname, optval, optlen);
 	srcu_read_unlock(&xway_srcu, idx);
 	return err;
@@ -327,6 +353,9 @@ static int xway_sock_shutdown(struct socket *sock, int how)
 	err = xway_sock_family(sock->sk)->base_ops->shutdown(sock, how);
 	if (conn) {
 		mutex_unlock(&conn->tx_mutex);
+		/* What the peer sends from now on, TCP answers with a reset. */
+		if (READ_ONCE(sock->sk->sk_shutdown) == SHUTDOWN_MASK)
+			xway_conn_tcp_only(conn, XWAY_WHY_SHUT);
 		xway_conn_wake(conn);
 		xway_conn_put(conn);
 	}
@@ -338,22 +367,22 @@ static ssize_t xway_sock_splice_read(struct socket *sock, loff_t *ppos,
 				     struct pipe_inode_info *pipe, size_t len, unsigned int flags)
 {
 	int idx = srcu_read_lock(&xway_srcu);
-	struct sock *sk = sock->sk;
-	struct xway_conn *conn = xway_conn_of(sk);
 	ssize_t n;
 
-	if (conn && flags & SPLICE_F_NONBLOCK && !xway_rx_readable(conn, sk) &&
-	    !sk->sk_err && !(sk->sk_shutdown & RCV_SHUTDOWN) && sk->sk_state != TCP_CLOSE)
-		n = -EAGAIN;
-	else
+	/* By way of recvmsg. SPLICE_F_NONBLOCK is about the pipe, as with TCP. */
 #if XWAY_HAVE_SENDPAGE
-		n = generic_file_splice_read(sock->file, ppos, pipe, len, flags);
+	n = generic_file_splice_read(sock->file, ppos, pipe, len, flags);
 #else
-		n = copy_splice_read(sock->file, ppos, pipe, len, flags);
+	n = copy_splice_read(sock->file, ppos, pipe, len, flags);
 #endif
-	xway_conn_put(conn);
 	srcu_read_unlock(&xway_srcu, idx);
 	return n;
+}
+
+/* TCP counts the offset from its own next byte, which may lie behind ring bytes. Before 6.9 it had none. */
+static int xway_sock_set_peek_off(struct sock *sk, int val)
+{
+	return -EOPNOTSUPP;
 }
 
 /* ---- making and unmaking overlays --------------------------------------------------------- */
@@ -394,6 +423,8 @@ static struct xway_overlay *xway_overlay_new(int family)
 	overlay->ops.shutdown = xway_sock_shutdown;
 	overlay->ops.splice_read = xway_sock_splice_read;
 	overlay->ops.mmap = sock_no_mmap;		/* would show TCP's bytes alone */
+	if (overlay->base_ops->set_peek_off)
+		overlay->ops.set_peek_off = xway_sock_set_peek_off;
 	overlay->listen_ops = *overlay->base_ops;
 	overlay->listen_ops.accept = xway_accept;
 	strscpy(overlay->ulp.name, "xway", sizeof(overlay->ulp.name));
@@ -422,6 +453,7 @@ static void xway_overlay_retire(struct xway_overlay *overlay)
 	overlay->ops.shutdown = overlay->base_ops->shutdown;
 	overlay->ops.splice_read = overlay->base_ops->splice_read;
 	overlay->ops.mmap = overlay->base_ops->mmap;
+	overlay->ops.set_peek_off = overlay->base_ops->set_peek_off;
 	overlay->listen_ops.accept = overlay->base_ops->accept;
 }
 

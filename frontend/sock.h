@@ -25,6 +25,8 @@
 #include "compat.h"
 #include "conn.h"
 
+struct xway_peer;
+
 struct xway_overlay {
 	struct proto		prot;
 	struct proto_ops	ops;		/* of connected sockets */
@@ -63,6 +65,11 @@ int xway_sock_restart(void);
 /* arm.c */
 int xway_arm_init(void);
 void xway_arm_exit(void);
+/*
+ * @sk, just established with @peer, NULL: nobody that we know, is not armed and stays on TCP: count
+ * why. Any context but hard irq.
+ */
+void xway_passed_over(const struct sock *sk, const struct xway_peer *peer);
 
 /* accept.c: listeners */
 int xway_accept(struct socket *sock, struct socket *newsock, XWAY_ACCEPT_PARAMS);

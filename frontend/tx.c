@@ -8,8 +8,12 @@
 #include <linux/uio.h>
 
 #include "conn.h"
+#include "info.h"
+#include "mon.h"
 #include "sock.h"
+#include "trace.h"
 
+#define XWAY_STALL	(HZ / 10)	/* jiffies for which a full ring is left to its reader */
 #define XWAY_TX_CHUNK	16384	/* bytes published at once, so that the reader can begin */
 
 /* ---- rings -------------------------------------------------------------------------------- */
@@ -71,7 +75,8 @@ static bool xway_tx_enter_ring(struct xway_conn *conn, struct sock *sk)
 	conn->ring_until[at] = conn->tx.epoch + 1;
 	xway_slot_publish_epoch(conn->slot, &conn->tx);
 	xway_conn_why(conn, XWAY_WHY_NONE);
-	xway_stat_inc(switches_to_ring);
+	trace_xway_switch(conn, true, conn->tx.epoch, conn->tx.mark[at].at);
+	xway_conn_stat_inc(conn, switches_to_ring);
 	return true;
 }
 
@@ -83,7 +88,18 @@ void xway_tx_leave_ring(struct xway_conn *conn)
 	if (WARN_ON_ONCE(xway_tx_to_tcp(&conn->tx)))
 		return;
 	xway_slot_publish_epoch(conn->slot, &conn->tx);
-	xway_stat_inc(switches_to_tcp);
+	trace_xway_switch(conn, true, conn->tx.epoch, conn->tx.prod);
+	xway_conn_stat_inc(conn, switches_to_tcp);
+}
+
+/* Has a full ring been left alone? Until its last byte is taken, what follows goes by TCP. */
+static bool xway_tx_is_stalled(struct xway_conn *conn)
+{
+	if (!READ_ONCE(conn->stalled))
+		return false;
+	if (conn->tx.cons == conn->tx.prod)
+		WRITE_ONCE(conn->stalled, false);
+	return READ_ONCE(conn->stalled);
 }
 
 /* The debug knob: does it want TCP now? */
@@ -114,6 +130,8 @@ static bool xway_tx_wants_ring(struct xway_conn *conn, const struct sock *sk)
 		why = XWAY_WHY_LINK_DOWN;
 	else if (xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY)
 		why = XWAY_WHY_PEER_ASKED;
+	else if (xway_tx_is_stalled(conn))
+		why = XWAY_WHY_STALLED;
 	else if (xway_tx_flipped(conn))
 		why = XWAY_WHY_FLIP;
 	else
@@ -143,7 +161,7 @@ static void xway_tx_publish(struct xway_conn *conn, u32 old)
 	xway_mb();
 	if (xway_need_event(xway_load(&conn->peer_slot->data_event), conn->tx.prod, old)) {
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
-		xway_stat_inc(wakes_sent);
+		xway_conn_stat_inc(conn, wakes_sent);
 	} else if (!timer_pending(&conn->nudge)) {
 		mod_timer(&conn->nudge, jiffies + XWAY_LOOK);
 	}
@@ -155,7 +173,7 @@ static void xway_tx_publish(struct xway_conn *conn, u32 old)
  */
 void xway_tx_nudge(struct timer_list *timer)
 {
-	struct xway_conn *conn = from_timer(conn, timer, nudge);
+	struct xway_conn *conn = container_of(timer, struct xway_conn, nudge);
 
 	spin_lock_bh(&conn->lock);
 	if (conn->attached && xway_load(&conn->peer_slot->cons) != READ_ONCE(conn->tx.prod)) {
@@ -188,7 +206,9 @@ static int xway_tx_copy(struct xway_conn *conn, struct msghdr *msg, size_t want)
 		return want ? -EFAULT : 0;
 	xway_tx_publish(conn, old);
 	conn->tx_ring += conn->tx.prod - old;
-	xway_stat_add(tx_ring_bytes, conn->tx.prod - old);
+	conn->tx_at = tcp_jiffies32;
+	xway_info_later(conn);
+	xway_conn_stat_add(conn, tx_ring_bytes, conn->tx.prod - old);
 	return conn->tx.prod - old;
 }
 
@@ -198,12 +218,13 @@ static int xway_tx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *m
 	unsigned int flags = msg->msg_flags;
 	int n;
 
+	xway_info_before_tcp(conn, sk);
 	msg->msg_flags = flags | MSG_DONTWAIT;
 	n = xway_base_prot(conn)->sendmsg(sk, msg, want);
 	msg->msg_flags = flags;
 	if (n > 0) {
 		conn->tx_tcp += n;
-		xway_stat_add(tx_tcp_bytes, n);
+		xway_conn_stat_add(conn, tx_tcp_bytes, n);
 	}
 	return n;
 }
@@ -220,13 +241,50 @@ static bool __xway_tx_has_room(struct xway_conn *conn)
 	return min(unread, conn->tx.prod - conn->tx.start) <= size - size / 3;
 }
 
+/* Somebody wants room that there is not: look in a while whether the reader has moved. Under lock. */
+static void xway_tx_watch_stall(struct xway_conn *conn)
+{
+	if (timer_pending(&conn->stall))
+		return;
+	conn->stall_cons = xway_load(&conn->peer_slot->cons);
+	mod_timer(&conn->stall, jiffies + XWAY_STALL);
+}
+
+/*
+ * A reader may want to see more than the ring holds before it takes any (SO_RCVLOWAT, MSG_PEEK), or
+ * may itself be sending until we read. TCP's buffers, which programs know and set, have room for that.
+ */
+void xway_tx_stall(struct timer_list *timer)
+{
+	struct xway_conn *conn = container_of(timer, struct xway_conn, stall);
+	struct sock *sk = NULL;
+
+	spin_lock_bh(&conn->lock);
+	if (conn->attached && xway_tx_rail(&conn->tx) == XWAY_RAIL_RING &&
+	    !__xway_tx_has_room(conn)) {
+		if (xway_load(&conn->peer_slot->cons) != conn->stall_cons) {
+			xway_tx_watch_stall(conn);
+		} else {
+			WRITE_ONCE(conn->stalled, true);
+			sk = __xway_conn_sock(conn);
+		}
+	}
+	spin_unlock_bh(&conn->lock);
+	if (!sk)
+		return;
+	xway_conn_stat_inc(conn, stalls);
+	sk->sk_write_space(sk);
+	sock_put(sk);
+}
+
 bool xway_tx_has_room(struct xway_conn *conn)
 {
 	bool room = true;
 	u32 size;
 
 	spin_lock_bh(&conn->lock);
-	if (!conn->attached || xway_tx_rail(&conn->tx) != XWAY_RAIL_RING)
+	if (!conn->attached || xway_tx_rail(&conn->tx) != XWAY_RAIL_RING ||
+	    READ_ONCE(conn->stalled))
 		goto out;
 	room = __xway_tx_has_room(conn);
 	if (room)
@@ -236,6 +294,8 @@ bool xway_tx_has_room(struct xway_conn *conn)
 	/* Pairs with the full barrier after the peer's publication of cons. */
 	xway_mb();
 	room = __xway_tx_has_room(conn);
+	if (!room)
+		xway_tx_watch_stall(conn);
 out:
 	spin_unlock_bh(&conn->lock);
 	return room;
@@ -324,6 +384,8 @@ int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			n = xway_tx_copy(conn, msg, size - done);
 		if (n > 0)
 			done += n;
+		if (xway_mon_on() && ring && n > 0)
+			xway_mon_sent(conn, sk, n);
 		if (done >= size || (n < 0 && n != -EAGAIN) || !msg_data_left(msg))
 			break;
 		if (n > 0)
@@ -333,7 +395,7 @@ int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			break;
 	}
 	if (done && xway_tx_rail(&conn->tx) == XWAY_RAIL_RING)
-		xway_stat_inc(tx_ring_calls);
+		xway_conn_stat_inc(conn, tx_ring_calls);
 	mutex_unlock(&conn->tx_mutex);
 	return done ? done : n;
 }

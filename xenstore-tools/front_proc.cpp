@@ -3,6 +3,9 @@
 // front_proc.cpp - lines of key=value words.
 #include "front_proc.h"
 
+#include <algorithm>
+#include <initializer_list>
+
 #include <fmt/format.h>
 
 #include "text.h"
@@ -68,6 +71,16 @@ public:
         if (!endpoint)
             complain(fmt::format("{}={} is no address and port", key, value));
         return endpoint.value_or(Endpoint());
+    }
+
+    // Every word but those of these keys, which must be numbers.
+    Counters others(std::initializer_list<std::string_view> keys) {
+        Counters counters;
+        for (const auto& [key, unused] : words_) {
+            if (std::find(keys.begin(), keys.end(), key) == keys.end())
+                number(key, counters.emplace_back(std::string(key), 0).second);
+        }
+        return counters;
     }
 
     void complain(std::string what) {
@@ -192,6 +205,16 @@ Result<Counters> parse_front_stat(std::string_view text) {
         counters.emplace_back(std::string(words[0]), *value);
     }
     return counters;
+}
+
+Result<std::vector<PeerCounters>> parse_front_counters(std::string_view text) {
+    return parse_lines<PeerCounters>(text, [](Words& words) {
+        PeerCounters peer;
+        words.number("domid", peer.domid);
+        peer.name = words.text("name");
+        peer.counters = words.others({"domid", "name"});
+        return peer;
+    });
 }
 
 Result<std::vector<BackDomain>> parse_back_domains(std::string_view text) {

@@ -65,6 +65,14 @@ Result<FrontStatus> parse_front_status(std::string_view text);
 Result<std::vector<Peer>> parse_front_peers(std::string_view text);
 Result<std::vector<Socket>> parse_front_sockets(std::string_view text);
 Result<Counters> parse_front_stat(std::string_view text);
+
+// A peer's line of stat_peers: every key but those of the peer is a counter.
+struct PeerCounters {
+    unsigned domid = 0;
+    std::string name;
+    Counters counters;
+};
+Result<std::vector<PeerCounters>> parse_front_counters(std::string_view text);
 Result<std::vector<BackDomain>> parse_back_domains(std::string_view text);
 Result<std::vector<BackLink>> parse_back_links(std::string_view text);
 

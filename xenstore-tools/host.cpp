@@ -32,6 +32,12 @@ bool Host::exists(const std::string& path) const {
     return access((root_ + path).c_str(), F_OK) == 0;
 }
 
+std::string Host::link(const std::string& path) const {
+    char text[256];
+    const ssize_t length = readlink((root_ + path).c_str(), text, sizeof(text));
+    return length < 0 ? std::string() : std::string(text, static_cast<std::size_t>(length));
+}
+
 bool Host::on_xen() const {
     auto type = file("/sys/hypervisor/type");
     return type && type->starts_with("xen");

@@ -21,6 +21,8 @@ public:
 
     Result<std::string> file(const std::string& path) const;
     bool exists(const std::string& path) const;
+    // Where a symbolic link leads; empty if it cannot be read.
+    std::string link(const std::string& path) const;
 
     bool on_xen() const;
     bool is_dom0() const;

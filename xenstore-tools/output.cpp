@@ -20,10 +20,6 @@ Json to_json(const Value& value) {
     return std::visit([](const auto& plain) { return Json(plain); }, value);
 }
 
-std::string dump(const Json& json, const Format& format) {
-    return json.dump(format.pretty ? 4 : -1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
-
 // Names come from others: they must not move the cursor.
 std::string safe(std::string text) {
     for (char& character : text) {
@@ -38,6 +34,10 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
 }
 
 } // namespace
+
+std::string text_of_json(const Json& json, const Format& format) {
+    return json.dump(format.pretty ? 4 : -1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
 
 Cell list_cell(std::vector<std::string> words) {
     std::string text = fmt::format("{}", fmt::join(words, ","));
@@ -60,7 +60,7 @@ std::string Table::text(const Format& format) const {
             }
             array.push_back(std::move(object));
         }
-        return dump(array, format);
+        return text_of_json(array, format);
     }
 
     std::vector<std::vector<std::string>> lines;
@@ -104,7 +104,7 @@ std::string text_of_fields(const std::vector<std::pair<std::string, Cell>>& fiel
         Json object = Json::object();
         for (const auto& [name, cell] : fields)
             object[name] = to_json(cell.value);
-        return dump(object, format);
+        return text_of_json(object, format);
     }
     std::size_t width = 0;
     for (const auto& field : fields)

@@ -11,6 +11,8 @@
 #include <variant>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace xway {
 
 struct Format {
@@ -61,6 +63,9 @@ private:
     std::vector<Column> columns_;
     std::vector<std::vector<Cell>> rows_;
 };
+
+// One line, or several where that is asked for. What is not UTF-8 is replaced.
+std::string text_of_json(const nlohmann::ordered_json& json, const Format& format);
 
 // Names and values: two columns, or one JSON object.
 std::string text_of_fields(const std::vector<std::pair<std::string, Cell>>& fields,

@@ -29,8 +29,13 @@
 	X(URGENT, "urgent", "the program sent urgent data")					\
 	X(ZEROCOPY, "zerocopy", "the program uses MSG_ZEROCOPY")				\
 	X(FASTOPEN, "fastopen", "the connection was opened with TCP Fast Open")			\
-	X(ULP, "ulp", "the socket has an upper layer protocol (kTLS, for one)")			\
+	X(ULP, "ulp", "the socket has an upper layer protocol (kTLS, for one), or something "	\
+	  "else of its own that xway leaves alone (TCP_REPAIR, MD5 signatures, MPTCP)")		\
 	X(DISABLED, "disabled", "policy, or the switch `enable`, says no")				\
+	X(SHUT, "shut", "the program has shut down both ways")					\
+	X(TIMESTAMPS, "timestamps", "the program wants receive timestamps")			\
+	X(STALLED, "stalled", "its reader leaves a full ring alone; what follows waits in TCP's "	\
+	  "buffers until the ring is read")							\
 	X(FLIP, "flip", "the test option flip_ms has it on TCP just now")
 
 #define XWAY_WHY_ENUM(symbol, name, text) XWAY_WHY_##symbol,

@@ -25,6 +25,7 @@
 namespace xway::test {
 
 inline constexpr std::uint32_t kSlot = 5, kSide = 0;
+inline constexpr std::uint32_t kOrder = 4; // of rings, unless said otherwise: 64 KiB
 
 class Arena {
 public:
@@ -87,7 +88,7 @@ public:
     [[nodiscard]] int fd() const { return fd_; }
     [[nodiscard]] std::uint32_t sent_by_tcp() const { return sent_by_tcp_; }
 
-    static std::uint32_t ring(std::uint32_t order = kOrderSmall) {
+    static std::uint32_t ring(std::uint32_t order = kOrder) {
         return xway_ring_desc(window_page(kSlot, kSide ^ 1), order);
     }
 
@@ -100,7 +101,7 @@ public:
         tx.epoch++;
         xway_store_release(&mine().tx_epoch, tx.epoch);
     }
-    void to_ring(std::uint32_t order = kOrderSmall) { switch_to(sent_by_tcp_, ring(order)); }
+    void to_ring(std::uint32_t order = kOrder) { switch_to(sent_by_tcp_, ring(order)); }
     void to_tcp() { switch_to(tx.prod, 0); }
 
     void send_ring(std::uint32_t bytes) {

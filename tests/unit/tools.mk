@@ -3,7 +3,7 @@
 
 TOOLS := ../../xenstore-tools
 
-UNIT_TESTS += policy_test directory_test front_proc_test
+UNIT_TESTS += policy_test directory_test front_proc_test stat_report_test
 
 policy_test_SRCS := policy_test.cpp $(TOOLS)/policy.cpp $(TOOLS)/address.cpp
 policy_test_LIBS := -lfmt
@@ -13,3 +13,7 @@ directory_test_LIBS := -lfmt
 
 front_proc_test_SRCS := front_proc_test.cpp $(TOOLS)/front_proc.cpp $(TOOLS)/output.cpp $(TOOLS)/address.cpp
 front_proc_test_LIBS := -lfmt
+
+stat_report_test_SRCS := stat_report_test.cpp $(TOOLS)/stat_report.cpp $(TOOLS)/prometheus.cpp $(TOOLS)/front_proc.cpp \
+			 $(TOOLS)/output.cpp $(TOOLS)/address.cpp
+stat_report_test_LIBS := -lfmt

@@ -35,7 +35,7 @@ protected:
         library = write("lib.so", "");
         socket = directory + "/xwayd.sock";
         for (const char* variable : {"LD_PRELOAD", "XWAY_SOCKET", "XWAY_AFTER", "XWAY_SPIN_US",
-                                     "XWAY_FLIP_MS", "XWAY_ENABLE", "XWAY_DIRECT"})
+                                     "XWAY_RING_KIB", "XWAY_FLIP_MS", "XWAY_ENABLE", "XWAY_DIRECT"})
             unsetenv(variable);
     }
     void TearDown() override { std::filesystem::remove_all(directory); }
@@ -100,12 +100,13 @@ TEST_F(XwayRunTest, the_program_gets_the_library_and_the_options) {
     auto listener = listen_at(socket, SOCK_SEQPACKET, 0600);
     ASSERT_TRUE(lock && listener);
     setenv("LD_PRELOAD", "libm.so.6", 1);
-    const Ended ended = run({"--after", "3", "--spin", "7", "--flip", "9", "--", "/bin/sh", "-c",
-                             "echo $LD_PRELOAD $XWAY_SOCKET $XWAY_AFTER $XWAY_SPIN_US "
-                             "$XWAY_FLIP_MS .$XWAY_ENABLE.$XWAY_DIRECT."});
+    const Ended ended =
+        run({"--after", "3", "--spin", "7", "--flip", "9", "--ring", "16", "--", "/bin/sh", "-c",
+             "echo $LD_PRELOAD $XWAY_SOCKET $XWAY_AFTER $XWAY_SPIN_US "
+             "$XWAY_FLIP_MS $XWAY_RING_KIB .$XWAY_ENABLE.$XWAY_DIRECT."});
     unsetenv("LD_PRELOAD");
     EXPECT_EQ(ended.status, 0);
-    EXPECT_EQ(ended.out, library + ":libm.so.6 " + socket + " 3 7 9 ...\n");
+    EXPECT_EQ(ended.out, library + ":libm.so.6 " + socket + " 3 7 9 16 ...\n");
     EXPECT_EQ(without_loader(ended.err), "");
 }
 
