@@ -38,7 +38,7 @@ constexpr char kIdleExit[] = "60"; // seconds that an xwayd of ours stays withou
 
 struct Options {
     std::string library, socket;
-    std::optional<unsigned> flip_ms, after, spin_us;
+    std::optional<unsigned> flip_ms, after, spin_us, ring_kib;
     bool off = false, direct = false, no_daemon = false, quiet = false;
 };
 
@@ -177,6 +177,7 @@ void set_environment(const Options& options, const std::string& library) {
     set_number("XWAY_FLIP_MS", options.flip_ms);
     set_number("XWAY_AFTER", options.after);
     set_number("XWAY_SPIN_US", options.spin_us);
+    set_number("XWAY_RING_KIB", options.ring_kib);
     if (options.direct)
         setenv("XWAY_DIRECT", "1", 1);
     if (options.off)
@@ -232,6 +233,8 @@ int main(int argc, char** argv) {
     app.add_option("--library", options.library, "the library to load into the program");
     app.add_option("--after", options.after, "data calls on a connection until it is moved");
     app.add_option("--spin", options.spin_us, "microseconds that a reader looks before it sleeps");
+    app.add_option("--ring", options.ring_kib, "KiB of a direction's ring, instead of 64 to 256")
+        ->check(CLI::IsMember({4, 8, 16, 32, 64, 128, 256}));
     app.add_option("--flip", options.flip_ms, "for tests: change rails every so many milliseconds");
     app.add_flag("--off", options.off, "load the library, but stay on TCP");
     app.add_flag("--direct", options.direct,

@@ -64,6 +64,10 @@ int main(int argc, char** argv) {
     app.add_option("--policy", options.policy_file, "policy file, instead of the system's");
     app.add_option("--patience", patience, "seconds that a connection's other end is waited for")
         ->capture_default_str();
+    app.add_option("--arenas", options.arenas.per_uid,
+                   "memory for so many pairs of processes of a user, or parts of a large one")
+        ->check(CLI::Range(1u, 65536u))
+        ->capture_default_str();
     app.add_option("--idle-exit", idle_exit, "end after so many seconds without a client");
     app.add_flag("--direct", options.direct,
                  "let allowed connections within one user be direct: netfilter does not see them");

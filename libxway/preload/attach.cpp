@@ -5,7 +5,10 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/ioctl.h>
+
+#include <algorithm>
 
 #include "config.h"
 #include "direct.h"
@@ -59,11 +62,35 @@ bool counts_agree(const Endpoint* ep, int fd) {
     return false;
 }
 
+// Does a program of BPF look at each packet? (One of eBPF is not shown: EACCES.)
+bool has_filter(int fd) {
+    socklen_t instructions = 0;
+    return real.getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, nullptr, &instructions) != 0 ||
+           instructions != 0;
+}
+
+bool peeks_from_offset(int fd) {
+    int offset = -1;
+    socklen_t length = sizeof(offset);
+    return real.getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &length) == 0 && offset >= 0;
+}
+
+// One of each pair reads as 0 if the other is set.
+bool is_stamped(int fd) {
+    for (const int name : {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD, SO_TIMESTAMPING_OLD,
+                           SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPING_NEW}) {
+        if (option(fd, SOL_SOCKET, name) != 0)
+            return true;
+    }
+    return false;
+}
+
 // Options under which the stream is not ours to move.
 bool is_exotic(int fd) {
     char ulp[16] = {};
     socklen_t length = sizeof(ulp);
     return option(fd, SOL_SOCKET, SO_ZEROCOPY) != 0 || option(fd, IPPROTO_TCP, TCP_REPAIR) != 0 ||
+           is_stamped(fd) || peeks_from_offset(fd) || has_filter(fd) ||
            (real.getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &length) == 0 && length > 0 && ulp[0]) ||
            (real.fcntl(fd, F_GETFL, nullptr) & O_ASYNC) != 0;
 }
@@ -76,9 +103,10 @@ void point_to_slot(Endpoint* ep) {
 
 // Both directions on TCP, nothing switched yet.
 void reset_rails(Endpoint* ep) {
-    ep->tx_order = 0;
+    ep->tx_order = kOrderNone;
     ep->tx_entered = 0;
     ep->tx_full = 0;
+    ep->tx_full_at = 0;
     ep->tx_ring_bytes = 0;
     ep->tx_inline = 0;
     ep->flip_at = 0;
@@ -163,6 +191,30 @@ bool endpoint_peer_lost(Endpoint* ep, int fd) {
          (end.revents & POLLERR)))
         ep->peer_lost = true;
     return ep->peer_lost.load();
+}
+
+void endpoint_count_ring(Endpoint* ep, int fd, void* info, std::size_t length) {
+    const State state = ep->state.load(std::memory_order_acquire);
+    if ((state != State::kRing && state != State::kPlain) || !ep->attached)
+        return;
+    const std::uint64_t sent = __atomic_load_n(&ep->tx_ring_bytes, __ATOMIC_RELAXED);
+    std::uint64_t received = __atomic_load_n(&ep->rx_ring_bytes, __ATOMIC_RELAXED);
+    std::uint64_t pending = 0;
+    if (state == State::kRing) {
+        received += rx_unread_by_ring(ep, fd);
+        pending = std::min<std::uint64_t>(tx_pending(ep), sent);
+    }
+    const auto add = [&](std::size_t offset, std::uint64_t bytes) {
+        std::uint64_t count;
+        if (length < offset + sizeof(count))
+            return; // the program has asked for less
+        memcpy(&count, static_cast<char*>(info) + offset, sizeof(count));
+        count += bytes;
+        memcpy(static_cast<char*>(info) + offset, &count, sizeof(count));
+    };
+    add(offsetof(tcp_info, tcpi_bytes_sent), sent - ep->tx_before);
+    add(offsetof(tcp_info, tcpi_bytes_acked), sent - pending - ep->tx_before);
+    add(offsetof(tcp_info, tcpi_bytes_received), received - ep->rx_before);
 }
 
 void wake_peer(Endpoint* ep, std::atomic<std::uint32_t>* word) {

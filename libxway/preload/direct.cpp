@@ -168,6 +168,9 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
         restore_options(ep);
     ep->refs = 1;
     ep->opened++;
+    ep->sent_late = Late::kNo;
+    ep->tx_before = tx_total(ep);
+    ep->rx_before = rx_total(ep);
     ep->rx_ended = false;
     ep->mine->rx_wait.store(0, std::memory_order_relaxed);
     ep->mine->tx_wait.store(0, std::memory_order_relaxed);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "endpoint.h"
 
+#include <linux/sockios.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -106,25 +108,42 @@ void progress(Endpoint* ep, int fd) {
     ep->state.store(attached ? State::kRing : State::kPlain);
 }
 
-// Unread bytes at the last close are told to the peer by a reset.
+// Unread bytes at the last close are told to the peer by a reset. TCP does it for its own; and
+// these may be for another process, which has got the connection by SCM_RIGHTS.
 void reset_if_unread(Endpoint* ep, int fd) {
-    if (rx_ready(ep) != 0)
+    if (rx_unread_by_ring(ep, fd) != 0)
         reset_at_close(fd);
 }
 
-// SO_LINGER: close() waits until the peer has taken all, as long as the program has asked for.
-void linger_if_asked(Endpoint* ep, int fd) {
+// SO_LINGER: close() waits while `left`, as long as the program has asked for.
+template <typename Left>
+void linger_while(int fd, Left left) {
     linger option{};
     socklen_t length = sizeof(option);
-    if (tx_pending(ep) == 0 || real.getsockopt(fd, SOL_SOCKET, SO_LINGER, &option, &length) != 0 ||
+    if (!left() || real.getsockopt(fd, SOL_SOCKET, SO_LINGER, &option, &length) != 0 ||
         !option.l_onoff || option.l_linger == 0)
         return;
     const std::int64_t end = now_ns() + option.l_linger * 1000000000ll;
-    while (tx_pending(ep) > 0 && now_ns() < end && !(ep->theirs->flags.load() & kSlotGone) &&
-           !ep->arena->view.header()->side[ep->side ^ 1].gone.load()) {
+    while (left() && now_ns() < end) {
         const timespec step{0, kLingerStepNs};
         nanosleep(&step, nullptr);
     }
+}
+
+// Until the peer has taken all from the ring.
+void linger_for_ring(Endpoint* ep, int fd) {
+    linger_while(fd, [&] {
+        return tx_pending(ep) > 0 && !(ep->theirs->flags.load() & kSlotGone) &&
+               !ep->arena->view.header()->side[ep->side ^ 1].gone.load();
+    });
+}
+
+// As the kernel would, if xwayd did not still hold the copy that was passed to it.
+void linger_for_tcp(int fd) {
+    linger_while(fd, [&] {
+        int unsent = 0;
+        return real.ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > 0;
+    });
 }
 
 } // namespace
@@ -161,12 +180,15 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->hidden = -1;
     ep->listener = nullptr;
     ep->opened = 0;
+    ep->tx_before = 0;
+    ep->rx_before = 0;
     ep->let_pass = 0;
     ep->by_kernel = 0;
     ep->options = 0;
     ep->touched = false;
     ep->tx_stays = 0;
     ep->wr_shut = false;
+    ep->sent_late = Late::kNo;
     ep->rd_shut = false;
     ep->tx_tcp = 0;
     ep->rx_tcp = 0;
@@ -184,20 +206,30 @@ void endpoint_get(Endpoint* ep) {
 }
 
 Closing endpoint_close(Endpoint* ep, int fd) {
-    if (ep->refs.fetch_sub(1) != 1)
+    if (ep->refs.fetch_sub(1) != 1) {
+        // Another process that had it may have been killed: then this was the last, and the kernel
+        // alone knows.
+        if (ep->forked && ep->attached) {
+            ep->mine->flags.fetch_or(kSlotLook);
+            if (ep->theirs->rx_wait.load() != 0)
+                wake_peer(ep, &ep->theirs->rx_wait);
+        }
         return {};
+    }
     if (direct_park(ep, fd))
         return {ep, true};
     if (ep->attached) {
         reset_if_unread(ep, fd);
-        linger_if_asked(ep, fd);
+        linger_for_ring(ep, fd);
         // Before the kernel says it: an end that comes without this is that of a killed process.
         ep->mine->flags.fetch_or(kSlotLook | kSlotGone | kSlotTcpOnly);
     } else if (ep->phase.load() == Phase::kRegistered) {
         // xwayd may still hold the copy of the descriptor that was passed to it: the peer is to see
         // the end now, not when xwayd comes round to it.
-        if (!ep->forked)
+        if (!ep->forked) {
             registrar_cancel(ep, fd);
+            linger_for_tcp(fd);
+        }
     } else if (ep->phase.load() == Phase::kMatched) {
         registrar_cancel(ep, fd);
     }

@@ -41,8 +41,10 @@ enum class State : std::uint32_t { kFree = 0, kTcp, kBusy, kRing, kPlain, kParke
 // How far registration has come; written under kBusy, or by the registrar.
 enum class Phase : std::uint32_t { kNew = 0, kRegistered, kMatched, kOver };
 
-inline constexpr std::uint32_t kOrderSmall = 4;  // 64 KiB: stays in a second-level cache
-inline constexpr std::uint32_t kOrderLarge = 6;  // 256 KiB: for streams
+// Of rings, log2 of pages. By default 64 KiB, which stay in a second-level cache, and 256 KiB for
+// streams; see Config.
+inline constexpr std::uint32_t kOrderMost = 6;
+inline constexpr std::uint32_t kOrderNone = ~0u;
 inline constexpr std::size_t kChunk = 32 * 1024; // published in one go, so that both copies overlap
 inline constexpr std::int64_t kLookNs = 20'000'000; // at most so long without asking TCP for news
 
@@ -51,6 +53,9 @@ struct Listener;
 struct Member;
 
 // An arena as a process has it mapped.
+// Has the program sent to a peer that had closed, and was it told of the reset that comes of that?
+enum class Late : std::uint32_t { kNo = 0, kSent, kTold };
+
 struct ArenaMap {
     ArenaView view;
     std::uint32_t id;            // as xwayd names it
@@ -82,6 +87,7 @@ struct alignas(kCacheLine) Endpoint {
     bool foreign;                        // the peer's address is not this namespace's
     std::atomic<std::uint32_t> tx_stays; // enum xway_why: sends by TCP for good; 0: need not
     std::atomic<bool> wr_shut, rd_shut;
+    std::atomic<Late> sent_late;               // in direct mode: after the peer had closed
     std::atomic<bool> peer_lost;               // the peer has been killed: nobody reads its rings
     std::atomic<std::uint64_t> tx_tcp, rx_tcp; // bytes by TCP since the connection began
     std::atomic<std::int64_t> rcv_timeout, snd_timeout; // ns; kNever: none
@@ -106,6 +112,8 @@ struct alignas(kCacheLine) Endpoint {
     std::uint32_t stock;               // where it is parked, if dialled
     std::uint32_t by_kernel;   // which connection of its stock, if the kernel opened it; 0: none
     std::uint32_t opened;      // times; written while nobody has it open
+    std::uint64_t tx_before;   // bytes of the times before this one, by either rail
+    std::uint64_t rx_before;   // the same, received
     std::uint32_t let_pass;    // `opened` that the kernel's may come before: asked once
     std::uint32_t options;     // enum Restored; those set since it was opened
     std::atomic<bool> touched; // the program has done what cannot be undone: never parked
@@ -115,10 +123,12 @@ struct alignas(kCacheLine) Endpoint {
 
     // The sending end; tx_lock.
     alignas(kCacheLine) Lock tx_lock;
-    std::uint32_t tx_order;   // of the ring that was used last; 0: none
-    std::uint32_t tx_entered; // where its unread bytes began when it was last entered or left
-    std::uint32_t tx_full;    // how often the small ring was found full
-    std::uint16_t tx_inline;  // SlotSide::inline_len, not to be read where the peer looks
+    std::uint32_t tx_order;     // of the ring that was used last, or kOrderNone
+    std::uint32_t tx_entered;   // where its unread bytes began when it was last entered or left
+    std::uint32_t tx_full;      // how often the small ring was found full
+    std::int64_t tx_full_at;    // since when there has been no room, the reader being where
+    std::uint32_t tx_full_cons; // it was then; see is_stalled()
+    std::uint16_t tx_inline;    // SlotSide::inline_len, not to be read where the peer looks
     std::uint64_t tx_ring_bytes;
     std::int64_t flip_at;
     xway_why tx_why;
@@ -193,6 +203,12 @@ std::uint32_t rx_ready(Endpoint* ep);
 std::uint32_t rx_unread(Endpoint* ep, int fd);
 // The same, up to the last ring byte.
 std::uint32_t rx_unread_to_ring(Endpoint* ep, int fd);
+// The error that the next call is to be told, which is taken, as SO_ERROR does; 0: none.
+int rx_take_error(Endpoint* ep, int fd);
+// Keeps an error for the next call that receives.
+void rx_put_back(Endpoint* ep, int error);
+// Ring bytes alone, whatever is before them.
+std::uint32_t rx_unread_by_ring(Endpoint* ep, int fd);
 // Is there anything at all for a receiver to act on, that is not TCP's?
 bool rx_news(Endpoint* ep);
 // In direct mode: has the peer closed it?
@@ -210,6 +226,12 @@ int rx_at_mark(Endpoint* ep);
 bool rx_peek(Endpoint* ep, int fd);
 // Would a send make progress in the ring? True as well when it must go to TCP.
 bool tx_news(Endpoint* ep);
+
+// When the next full ring may have been left alone by its reader for long enough for TCP to take
+// what follows, now_ns(); 0: none is full. Who sleeps longer than that in poll or epoll looks
+// again.
+extern std::atomic<std::int64_t> tx_stall_at;
+inline constexpr std::int64_t kStallNs = 100'000'000;
 // A send rides the ring, so the kernel's idea of writable is not the socket's.
 bool tx_on_ring(const Endpoint* ep);
 // The ring is full, and TCP has heard the last of the peer: has it only shut its direction down, or
@@ -224,6 +246,10 @@ std::uint32_t tx_pending(Endpoint* ep);
 
 // Makes `ep` use slot `slot` of `map`; the caller is alone inside it. False: it cannot be.
 bool endpoint_attach(Endpoint* ep, int fd);
+
+// `info` is what the kernel says of the socket, `length` bytes of it (TCP_INFO): adds ring bytes,
+// of this time that it is open. Also where the connection has left the ring for good.
+void endpoint_count_ring(Endpoint* ep, int fd, void* info, std::size_t length);
 
 // The slot is `ep`'s: both directions on TCP, nothing switched yet.
 void endpoint_use_slot(Endpoint* ep);

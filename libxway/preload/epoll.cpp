@@ -5,11 +5,15 @@
 // Long because all of it is under one lock.
 #include "epoll.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "listener.h"
 #include "look.h"
@@ -51,6 +55,7 @@ struct Member {
     bool parked;   // the program has taken it out; it stays in the inner set, as many put it back
     bool told;     // TCP has news, or had when it was last asked
     bool outside;  // a listener: of the kernel's connections the program's set tells itself
+    bool orphan;   // its descriptor is closed, and another one leads to the connection: `fd` now
 };
 
 struct EpollSet {
@@ -114,7 +119,7 @@ Member* find(const EpollSet* set, int fd) {
     if (static_cast<unsigned>(fd) >= kTableSize)
         return nullptr;
     for (Member* m = watched[fd]; m; m = m->next) {
-        if (m->set == set)
+        if (m->set == set && !m->orphan)
             return m;
     }
     return nullptr;
@@ -175,16 +180,20 @@ void part(Member* m) {
     }
 }
 
-void remove(Member* m) {
-    unlist(m);
-    if (m->ours && m->ep)
-        part(m);
+void unwatch(Member* m) {
     for (Member** at = &watched[m->fd]; *at; at = &(*at)->next) {
         if (*at == m) {
             *at = m->next;
             break;
         }
     }
+}
+
+void remove(Member* m) {
+    unlist(m);
+    if (m->ours && m->ep)
+        part(m);
+    unwatch(m);
     m->next = free_members;
     free_members = m;
 }
@@ -410,10 +419,13 @@ int filter(EpollSet* set, epoll_event* events, int count) {
         for (int i = 0; i < found; i++) {
             auto* m = static_cast<Member*>(news[i].data.ptr);
             if (m && m->set == set && m->ours) {
-                m->told |= m->ep && (news[i].events & ~kWritable) != 0;
+                const bool news_of_tcp = m->ep && (news[i].events & ~kWritable) != 0;
+                m->told |= news_of_tcp;
                 if (m->ep)
                     m->ep->looked_at = 0; // ask TCP what it was
-                list(m);
+                // Room that TCP has is no news of one that sends by ring: no edge without need.
+                if (news_of_tcp || !m->ep || !tx_on_ring(m->ep))
+                    list(m);
             }
         }
     } while (found == kInnerEvents);
@@ -449,13 +461,32 @@ bool spin(EpollSet* set) {
     return look_longer(&set->spin, [&] { return any_news(set->bell); });
 }
 
+// A full ring may have been left alone for long enough: looks at all that wait for room in one.
+void look_for_stalls(const EpollSet* set) {
+    std::int64_t at = tx_stall_at.load(std::memory_order_relaxed);
+    if (at == 0 || now_ns() < at || !tx_stall_at.compare_exchange_strong(at, 0))
+        return;
+    const Guard guard(lock);
+    for (std::uint32_t i = 0; i < members_used; i++) {
+        Member* m = &members[i];
+        if (!m->set || !m->ours || !m->ep || !(m->event.events & kWritable) || !tx_on_ring(m->ep))
+            continue;
+        list(m);
+        if (m->set != set)
+            call_sleepers(m->set, true);
+    }
+}
+
 // Sleeps in the kernel, after a last look. The events of the kernel or of rings; 0: look again.
 int sleep(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
           const sigset_t* mask) {
     bell_sleep(set->bell);
     int count = collect(set, events, most);
-    if (count == 0)
-        count = kernel_wait(set, set_fd, events, most, deadline, mask);
+    if (count == 0) {
+        const std::int64_t stall = tx_stall_at.load();
+        count = kernel_wait(set, set_fd, events, most,
+                            stall == 0 ? deadline : std::min(deadline, stall), mask);
+    }
     const int error = errno;
     bell_wake(set->bell);
     errno = error;
@@ -514,6 +545,15 @@ std::uint32_t epoll_sets() {
 
 namespace {
 
+// What the kernel would say of an operation, whatever it is about.
+bool refuses(int operation, std::uint32_t events) {
+    constexpr std::uint32_t kWithExclusive =
+        EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+    if (operation == EPOLL_CTL_ADD)
+        return (events & EPOLLEXCLUSIVE) && (events & ~kWithExclusive);
+    return operation != EPOLL_CTL_MOD || (events & EPOLLEXCLUSIVE);
+}
+
 int control_outside(Member* m, int set_fd, int operation, epoll_event* event) {
     if (real.epoll_ctl(set_fd, operation, m->fd, event) != 0)
         return -1;
@@ -543,6 +583,10 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
             errno = ENOMEM;
             return -1;
         }
+    }
+    if (operation != EPOLL_CTL_DEL && refuses(operation, event->events)) {
+        errno = EINVAL;
+        return -1;
     }
     Listener* listener = listener_of(entry);
     if (listener && operation == EPOLL_CTL_ADD) {
@@ -669,11 +713,22 @@ int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std
             if (set->inner < 0 || (deadline != kNever && now_ns() >= deadline))
                 return 0;
         }
-        count = collect(set, events, most);
+        look_for_stalls(set);
+        // Now and then the kernel first: rings alone must not keep its news waiting, however few
+        // events are asked for at a time.
+        const bool kernel_first = set->since_kernel >= kKernelEvery;
+        if (kernel_first) {
+            set->since_kernel = 0;
+            count = std::max(kernel_wait(set, set_fd, events, most, 0, nullptr), 0);
+        }
+        if (count < most) {
+            const int by_rings = collect(set, events + count, most - count);
+            set->since_kernel += by_rings > 0;
+            count += by_rings;
+        }
         if (count > 0) {
             // A nested set is readable as long as the kernel has the doorbell's ring to tell of.
-            if (count < most && (set->nested || ++set->since_kernel >= kKernelEvery)) {
-                set->since_kernel = 0;
+            if (count < most && set->nested && !kernel_first) {
                 const int more = kernel_wait(set, set_fd, events + count, most - count, 0, nullptr);
                 count += std::max(more, 0);
             }
@@ -709,15 +764,42 @@ bool epoll_has_news(EpollSet* set) {
     return false;
 }
 
+namespace {
+
+// The kernel watches the connection, not its number: as long as another descriptor leads to it, it
+// goes on being told of.
+bool outlives(Member* m, int fd) {
+    if (!m->ours || m->parked || m->outside || !m->ep || m->ep->refs.load() < 2)
+        return false;
+    for (int at = 0, top = table.top.load(); at < top; at++) {
+        if (at == fd || table_endpoint(at) != m->ep)
+            continue;
+        unwatch(m);
+        m->fd = at;
+        m->orphan = true;
+        m->next = watched[at];
+        watched[at] = m;
+        return true;
+    }
+    return false;
+}
+
+} // namespace
+
 void epoll_forget(int fd, Endpoint* ep) {
     if (!watched || static_cast<unsigned>(fd) >= kTableSize || !watched[fd])
         return;
     const KeepErrno keep;
     const Guard guard(lock);
     while (Member* m = watched[fd]) {
+        if (outlives(m, fd))
+            continue;
         // With another descriptor for it, the kernel would go on reporting it under this number.
         if (m->ours && ep && (ep->refs.load() > 1 || ep->hidden >= 0))
             real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
+        // So it would if xwayd still holds the copy that was passed to it.
+        if (!m->ours && ep && ep->refs.load() == 1 && ep->phase.load() != Phase::kNew)
+            real.epoll_ctl(m->set->fd, EPOLL_CTL_DEL, fd, nullptr);
         remove(m);
         m->set = nullptr;
     }
@@ -791,6 +873,41 @@ void epoll_lose_listener(Listener* listener) {
     }
 }
 
+namespace {
+
+// EPOLLONESHOT: has the kernel told of `fd`, whose registration it shows without events from then
+// on?
+bool has_fired(const EpollSet* set, int fd) {
+    char path[40];
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", set->fd);
+    const int file = real.syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path),
+                                  O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (file < 0)
+        return false;
+    char line[128];
+    std::size_t length = 0;
+    bool fired = false;
+    char piece[4096];
+    for (ssize_t got; (got = real.read(file, piece, sizeof(piece))) > 0;) {
+        for (ssize_t i = 0; i < got; i++) {
+            if (piece[i] != '\n') {
+                if (length < sizeof(line) - 1)
+                    line[length++] = piece[i];
+                continue;
+            }
+            line[std::exchange(length, 0)] = '\0';
+            int number;
+            unsigned events;
+            if (sscanf(line, "tfd: %d events: %x", &number, &events) == 2 && number == fd)
+                fired = (events & ~kModes) == 0;
+        }
+    }
+    real.close(file);
+    return fired;
+}
+
+} // namespace
+
 std::uint32_t epoll_attached(Endpoint* ep, int fd) {
     if (!watched)
         return 0;
@@ -805,6 +922,8 @@ std::uint32_t epoll_attached(Endpoint* ep, int fd) {
             m->ep = ep;
             m->set->bell %= process.bells;
             bell = m->set->bell;
+            if (m->event.events & EPOLLONESHOT)
+                m->disabled = has_fired(m->set, at);
             move_in(m, true);
         }
     }

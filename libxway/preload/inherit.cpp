@@ -130,6 +130,21 @@ void hand_over(int fd) {
         left_lost(fd);
 }
 
+void share_by_spawn() {
+    const KeepErrno keep;
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        Endpoint* ep = table_endpoint(fd);
+        Listener* listener = listener_of(fd);
+        if ((!ep && !listener) || real.fcntl(fd, F_GETFD, nullptr) & FD_CLOEXEC)
+            continue;
+        if (listener)
+            listener_stop(listener);
+        else
+            endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
+    }
+}
+
 Inheritance::Inheritance(char* const* environment) : environment_(environment) {
     for (char* const* entry = environment; entry && *entry; entry++) {
         if (is(*entry, "LD_PRELOAD") && strstr(*entry, kLibrary))

@@ -37,6 +37,14 @@ void text(const char* name, char (&to)[size]) {
         strcpy(to, value);
 }
 
+// Both sizes are `kib` KiB; what is no size of a ring changes nothing.
+void ring_size(std::int64_t kib) {
+    for (std::uint32_t order = 0; order <= kOrderMost; order++) {
+        if (kib == XWAY_PAGE_SIZE / 1024 << order)
+            config.ring_order = config.large_order = order;
+    }
+}
+
 // The table must be there before any wrapper runs, and those of other libraries' constructors may
 // run before ours: the dynamic linker runs this first of all.
 [[gnu::constructor(101)]] void begin() {
@@ -56,7 +64,8 @@ void text(const char* name, char (&to)[size]) {
     const int top = table.top.load();
     for (int fd = 0; fd < top; fd++) {
         Endpoint* ep = table_endpoint(fd);
-        if (ep && ep->attached && ep->refs.load() == process_refs(ep) && rx_ready(ep) != 0)
+        if (ep && ep->attached && ep->refs.load() == process_refs(ep) &&
+            rx_unread_by_ring(ep, fd) != 0)
             reset_at_close(fd);
     }
 }
@@ -71,6 +80,7 @@ void config_read() {
     config.asks_early = config.direct && after < 0;
     config.flip_ms = static_cast<std::uint32_t>(number("XWAY_FLIP_MS", 0));
     config.spin_ns = number("XWAY_SPIN_US", 50) * 1000;
+    ring_size(number("XWAY_RING_KIB", 0));
     text(kWirePathVariable, config.socket);
     text("XDG_RUNTIME_DIR", config.runtime);
 }

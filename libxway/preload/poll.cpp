@@ -106,6 +106,15 @@ bool all_on_rings(const pollfd* fds, nfds_t count) {
     return true;
 }
 
+bool waits_for_room(const pollfd* fds, nfds_t count) {
+    for (nfds_t i = 0; i < count; i++) {
+        Endpoint* ep = (fds[i].events & (POLLOUT | POLLWRNORM)) ? ring_of(fds[i].fd) : nullptr;
+        if (ep && tx_on_ring(ep))
+            return true;
+    }
+    return false;
+}
+
 // Looks a little longer before it sleeps, as a reader does. True: there is news.
 bool spin(const pollfd* fds, nfds_t count) {
     constexpr nfds_t kMost = 8; // descriptors that are looked at; a look must stay short
@@ -144,8 +153,10 @@ int poll_with(pollfd* fds, pollfd* mine, nfds_t count, std::int64_t deadline,
         std::int64_t wait = 0;
         if (ready == 0 && deadline != 0) {
             const std::int64_t now = now_ns();
-            wait = std::max<std::int64_t>(
-                std::min(deadline, now + (hear ? kLookAgainNs : kDeafNs)) - now, 0);
+            std::int64_t longest = hear ? kLookAgainNs : kDeafNs;
+            if (waits_for_room(fds, count))
+                longest = std::min(longest, kStallNs);
+            wait = std::max<std::int64_t>(std::min(deadline, now + longest) - now, 0);
         }
         const timespec timeout{wait / 1000000000, wait % 1000000000};
         const int result = real.ppoll(mine, count + 1, &timeout, mask);
@@ -189,11 +200,16 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
         if (rx_over(ep))
             now |= events & (POLLIN | POLLRDNORM | POLLRDHUP);
         now |= events & (POLLOUT | POLLWRNORM);
+        if (const Late late = ep->sent_late; late != Late::kNo)
+            now |= (late == Late::kSent ? POLLERR : 0) | POLLHUP |
+                   (events & (POLLIN | POLLRDNORM | POLLRDHUP));
         if (now)
             return now;
     }
     const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
-    bool ask = gone || !rx_ring || !tx_ring || (flags & (kSlotLook | kSlotGone)) != 0;
+    const bool shut =
+        ep->rd_shut.load(std::memory_order_relaxed) || ep->wr_shut.load(std::memory_order_relaxed);
+    bool ask = gone || shut || !rx_ring || !tx_ring || (flags & (kSlotLook | kSlotGone)) != 0;
     if (!ask && now == 0) {
         const std::int64_t time = coarse_ns();
         if (time - ep->looked_at >= kLookNs) {
@@ -242,8 +258,12 @@ StayOnTcp::StayOnTcp(pollfd* fds, nfds_t count) {
 }
 
 StayOnTcp::StayOnTcp(int count, const fd_set* in, const fd_set* out) {
-    for (int fd = 0; fd < std::min(count, FD_SETSIZE) && !__libc_single_threaded; fd++) {
-        if ((in && FD_ISSET(fd, in)) || (out && FD_ISSET(fd, out)))
+    constexpr int kBits = 8 * sizeof(unsigned long); // the sets may be larger than an fd_set
+    const auto has = [](const fd_set* set, int fd) {
+        return set && (reinterpret_cast<const unsigned long*>(set)[fd / kBits] >> (fd % kBits) & 1);
+    };
+    for (int fd = 0; fd < count && !__libc_single_threaded; fd++) {
+        if (has(in, fd) || has(out, fd))
             add(fd);
     }
 }

@@ -46,6 +46,10 @@ bool process_make_bells(std::uint32_t count);
 // Hooks itself into fork; called once.
 void process_init();
 
+// The process ends: what it shares with others by fork is closed, so that the last to close it
+// knows that he is.
+void process_leave();
+
 // How many entries of the table lead to `ep` in this process.
 std::uint32_t process_refs(const Endpoint* ep);
 

@@ -13,6 +13,7 @@
 #include "fault.h"
 #include "real.h"
 #include "signals.h"
+#include "table.h"
 #include "wait.h"
 
 namespace xway {
@@ -212,7 +213,8 @@ ssize_t look(Endpoint* ep, int fd) {
     }
     if (ep->rx_error)
         return -std::exchange(ep->rx_error, 0);
-    if ((gone || endpoint_peer_lost(ep, fd)) && !ep->rx_ended && tx_pending(ep) > 0) {
+    const bool closed = (ep->theirs->flags.load(std::memory_order_acquire) & kSlotGone) != 0;
+    if (!closed && (gone || endpoint_peer_lost(ep, fd)) && !ep->rx_ended && tx_pending(ep) > 0) {
         // It died with bytes of ours unread: TCP would have said so with a reset.
         ep->rx_ended = true;
         return -ECONNRESET;
@@ -366,7 +368,7 @@ ssize_t peek_until(Endpoint* ep, int fd, const iovec* iov, int count, int flags,
         if (over || now_ns() >= deadline)
             return got;
         before = got;
-        if (nanosleep(&kStep, nullptr) != 0 && !restarts_after_signal())
+        if (nanosleep(&kStep, nullptr) != 0 && (deadline != kNever || !restarts_after_signal()))
             return got > 0 ? got : -EINTR;
     }
 }
@@ -407,8 +409,15 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
     const bool nonblock =
         (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
 
-    if (wanted == 0)
-        return 0;
+    if (wanted == 0) {
+        // Nothing is taken, but it is waited for, once: if what comes is a signal, or its time is
+        // over, TCP is content, too.
+        char byte;
+        const iovec one{&byte, 1};
+        const ssize_t seen = endpoint_recv(ep, fd, &one, 1, (flags & MSG_DONTWAIT) | MSG_PEEK);
+        const bool content = seen >= 0 || (!nonblock && (errno == EINTR || errno == EAGAIN));
+        return content ? 0 : keep.fail(errno);
+    }
     if (nonblock && idle(ep))
         return keep.fail(EAGAIN);
     const std::size_t least =
@@ -440,6 +449,8 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
             if (deadline == 0)
                 deadline = deadline_in(ep->rcv_timeout.load());
             result = wait_rx(ep, fd, deadline);
+            if (result == 0 && table_endpoint(fd) != ep)
+                result = -EBADF; // another thread has put something else there
             if (result == 0)
                 continue;
             if (got > 0)
@@ -459,19 +470,20 @@ std::uint32_t rx_ready(Endpoint* ep) {
 namespace {
 
 struct Unread {
-    std::uint32_t all, to_ring; // bytes; up to the last ring byte
+    std::uint32_t all, to_ring, by_ring; // bytes; up to the last ring byte; in rings
 };
 
 Unread count_unread(Endpoint* ep, int fd) {
     const Guard guard(ep->rx_lock, !ep->forked);
     xway_rx ahead = ep->rx;
-    Unread unread{0, 0};
+    Unread unread{0, 0, 0};
     std::uint32_t skip = 0;
     for (int steps = 0; steps <= 4 * static_cast<int>(XWAY_MARKS); steps++) {
         const struct xway_rx_step step = next_step(ep, &ahead, fd, skip);
         if (step.op == XWAY_RX_RING) {
             unread.all += step.len;
             unread.to_ring = unread.all;
+            unread.by_ring += step.len;
             xway_rx_took(&ahead, step.len);
         } else if (step.op == XWAY_RX_TCP) {
             // Behind the last switch all that TCP has is ours.
@@ -498,6 +510,10 @@ std::uint32_t rx_unread_to_ring(Endpoint* ep, int fd) {
     return count_unread(ep, fd).to_ring;
 }
 
+std::uint32_t rx_unread_by_ring(Endpoint* ep, int fd) {
+    return count_unread(ep, fd).by_ring;
+}
+
 void rx_follow(Endpoint* ep) {
     const Guard guard(ep->rx_lock, !ep->forked);
     for (unsigned i = 0; i <= XWAY_MARKS; i++) {
@@ -505,6 +521,23 @@ void rx_follow(Endpoint* ep) {
             return;
         followed(ep);
     }
+}
+
+int rx_take_error(Endpoint* ep, int fd) {
+    int error = 0;
+    socklen_t length = sizeof(error);
+    Late sent = Late::kSent;
+    if (ep->sent_late.compare_exchange_strong(sent, Late::kTold))
+        return EPIPE;
+    const Guard guard(ep->rx_lock, !ep->forked);
+    if (const int kept = ep->attached ? std::exchange(ep->rx_error, 0) : 0)
+        return kept;
+    return real.getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
+}
+
+void rx_put_back(Endpoint* ep, int error) {
+    const Guard guard(ep->rx_lock, !ep->forked);
+    ep->rx_error = error;
 }
 
 int rx_at_mark(Endpoint* ep) {

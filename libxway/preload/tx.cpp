@@ -18,12 +18,14 @@
 
 namespace xway {
 
+std::atomic<std::int64_t> tx_stall_at;
+
 namespace {
 
 std::uint32_t ring_of(const Endpoint* ep, std::uint32_t order) {
     // The two sizes stand apart, so that a larger ring may be entered while the smaller is read.
     const std::uint32_t first = window_page(ep->slot, ep->side);
-    return xway_ring_desc(order == kOrderLarge ? first + (1u << kOrderLarge) : first, order);
+    return xway_ring_desc(order == config.ring_order ? first : first + (1u << order), order);
 }
 
 void publish_epoch(Endpoint* ep) {
@@ -98,6 +100,9 @@ xway_why why_tcp(Endpoint* ep) {
     if (ep->wr_shut.load(std::memory_order_relaxed) ||
         ep->peer_lost.load(std::memory_order_relaxed))
         return XWAY_WHY_PEER_CLOSED;
+    if (ep->tx_why == XWAY_WHY_STALLED && xway_tx_rail(&ep->tx) == XWAY_RAIL_TCP &&
+        tx_pending(ep) != 0) [[unlikely]]
+        return XWAY_WHY_STALLED;
     if (config.flip_ms != 0 && !flip_says_ring(ep)) [[unlikely]]
         return XWAY_WHY_FLIP;
     return XWAY_WHY_NONE;
@@ -156,12 +161,12 @@ bool publish(Endpoint* ep, std::uint32_t bytes) {
 
 // The ring is full. A stream that fills the small one over and over gets the large one.
 bool grow(Endpoint* ep) {
-    if (xway_ring_order(xway_tx_ring(&ep->tx)) >= kOrderLarge || ++ep->tx_full < 4 ||
+    if (xway_ring_order(xway_tx_ring(&ep->tx)) >= config.large_order || ++ep->tx_full < 4 ||
         xway_tx_in_flight(&ep->tx) != 0)
         return false;
     const xway_why why = ep->tx_why;
     to_tcp(ep, why);
-    return to_ring(ep, kOrderLarge);
+    return to_ring(ep, config.large_order);
 }
 
 // Room in the ring, at most `wanted`; 0: it is full.
@@ -181,6 +186,23 @@ std::uint32_t room(Endpoint* ep, std::size_t wanted) {
     }
     return static_cast<std::uint32_t>(
         std::min<std::size_t>(std::min<std::size_t>(free, wanted), kChunk));
+}
+
+// There is no room. Has the reader left the ring alone for a while? It may want to see more than
+// the ring holds before it takes any, or send until we read: TCP's buffers have room for that.
+bool is_stalled(Endpoint* ep) {
+    const std::int64_t now = now_ns();
+    if (ep->tx_full_at != 0 && ep->tx_full_cons == ep->tx.cons)
+        return now - ep->tx_full_at >= kStallNs;
+    ep->tx_full_at = now;
+    ep->tx_full_cons = ep->tx.cons;
+    return false;
+}
+
+// For those who will sleep.
+void watch_stall() {
+    std::int64_t none = 0;
+    tx_stall_at.compare_exchange_strong(none, now_ns() + kStallNs);
 }
 
 ssize_t put_tcp(Endpoint* ep, int fd, Cursor& from, int flags) {
@@ -218,13 +240,29 @@ bool on_ring(Endpoint* ep, bool cut) {
         return false;
     }
     refresh(ep);
-    return to_ring(ep, ep->tx_full >= 4 ? kOrderLarge : kOrderSmall);
+    return to_ring(ep, ep->tx_full >= 4 ? config.large_order : config.ring_order);
+}
+
+// In direct mode, to a peer that has closed. TCP's connection is still open, and would take it; one
+// that is closed takes the first, and answers with a reset, unless it has reset already for what it
+// had not read.
+ssize_t put_late(Endpoint* ep, Cursor& from) {
+    if (ep->wr_shut || ep->theirs->took.load() != tx_total(ep))
+        return -EPIPE;
+    if (ep->sent_late != Late::kNo) {
+        ep->sent_late = Late::kTold;
+        return -EPIPE;
+    }
+    ep->sent_late = Late::kSent;
+    const auto sent = static_cast<ssize_t>(from.left());
+    from.skip(from.left());
+    return sent;
 }
 
 // One piece; -EAGAIN, -errno. With the lock.
 ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (peer_has_closed(ep)) [[unlikely]]
-        return -EPIPE; // TCP's connection is still open, and would take it
+        return put_late(ep, from);
     // publish() finds out about a cut anyway, and a line that the peer looks at is best left alone.
     if (!on_ring(ep, false))
         return put_tcp(ep, fd, from, flags);
@@ -235,8 +273,14 @@ ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
         // An epoll set that was last asked before the ring was entered has not asked for this.
         bell_arm_tx(ep);
         bytes = room(ep, from.left());
-        if (bytes == 0)
+        if (bytes == 0 && is_stalled(ep)) {
+            to_tcp(ep, XWAY_WHY_STALLED);
+            return put_tcp(ep, fd, from, flags);
+        }
+        if (bytes == 0) {
+            watch_stall();
             return -EAGAIN;
+        }
     }
     const Cursor before = from;
     if (!copies([&] {
@@ -264,8 +308,11 @@ ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int fla
     const bool nonblock =
         (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
 
-    if (from.left() == 0)
-        return 0;
+    // Nothing to move, but who has shut down, or was reset, is told so.
+    if (from.left() == 0 && ep->sent_late == Late::kNo)
+        return real.send(fd, nullptr, 0, flags & (MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
+                   ? keep.fail(errno)
+                   : 0;
     for (;;) {
         ssize_t result;
         {
@@ -363,7 +410,10 @@ bool tx_news(Endpoint* ep) {
     if (xway_tx_room(&ep->tx) >= size / 2)
         return true;
     refresh(ep);
-    return xway_tx_room(&ep->tx) >= size / 2;
+    if (xway_tx_room(&ep->tx) >= size / 2 || is_stalled(ep))
+        return true;
+    watch_stall();
+    return false;
 }
 
 } // namespace xway

@@ -29,18 +29,27 @@ void count_sleepers(std::uint32_t number, int change) {
 }
 
 // Sleeps on `word` of our side, as a point where the thread may be cancelled. As futex_wait().
-int sleep_on(std::atomic<std::uint32_t>* word, std::uint32_t value, std::int64_t deadline) {
+// A function of its own, of which nothing is known where it is called: whoever calls must be ready
+// to be unwound, and no instruction in which that begins may lie among theirs.
+[[gnu::noipa]] int sleep_on(std::atomic<std::uint32_t>* word, std::uint32_t value,
+                            std::int64_t deadline) {
+    const timespec at{deadline / 1000000000, deadline % 1000000000};
     int type;
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-    const int result = futex_wait(word, value, deadline);
+    // Not by futex_wait(): syscall() is a wrapper of ours, and promises not to be unwound.
+    const long result =
+        real.syscall(SYS_futex, reinterpret_cast<long>(word), FUTEX_WAIT_BITSET, value,
+                     reinterpret_cast<long>(deadline == kNever ? nullptr : &at), 0,
+                     static_cast<long>(FUTEX_BITSET_MATCH_ANY));
+    const int error = errno;
     pthread_setcanceltype(type, nullptr);
-    return result;
+    return result < 0 ? -error : 0;
 }
 
 // After a sleep that lasted until `slept_until` at most.
 ssize_t slept(int result, std::int64_t deadline) {
-    if (result == -EINTR)
-        return restarts_after_signal() ? 0 : -EINTR;
+    if (result == -EINTR) // with a limit of time no call is begun anew, whatever SA_RESTART says
+        return deadline == kNever && restarts_after_signal() ? 0 : -EINTR;
     if (result == -ETIMEDOUT && deadline != kNever && now_ns() >= deadline)
         return -EAGAIN;
     return 0;

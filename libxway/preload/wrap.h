@@ -56,10 +56,15 @@ ssize_t receive(Endpoint* ep, int fd, const iovec* iov, int count, int flags, Ke
 // send family on a connection.
 template <typename Kernel>
 ssize_t transmit(Endpoint* ep, int fd, const iovec* iov, int count, int flags, Kernel kernel) {
+    if (flags & MSG_FASTOPEN) [[unlikely]]
+        return kernel(); // which sends none of it: this one is connected, or is about to be
     if (flags & (MSG_OOB | MSG_ZEROCOPY)) [[unlikely]]
         endpoint_to_tcp(ep, flags & MSG_OOB ? XWAY_WHY_URGENT : XWAY_WHY_ZEROCOPY);
     switch (endpoint_enter(ep, fd)) {
-    case Way::kRing: return endpoint_send(ep, fd, iov, count, flags);
+    case Way::kRing:
+        if (count == 0 || (count == 1 && iov->iov_len == 0)) [[unlikely]]
+            return kernel(); // no byte, but perhaps an error
+        return endpoint_send(ep, fd, iov, count, flags);
     case Way::kPlain: return kernel();
     case Way::kKernel: break;
     }
@@ -68,6 +73,11 @@ ssize_t transmit(Endpoint* ep, int fd, const iovec* iov, int count, int flags, K
     if (sent > 0)
         ep->tx_tcp += static_cast<std::uint64_t>(sent);
     return sent;
+}
+
+// Is it a time that the kernel would take?
+inline bool valid(const timespec& time) {
+    return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < 1000000000;
 }
 
 // A connection that needs more than the kernel, or nullptr.
@@ -91,6 +101,10 @@ void touch(int fd, Entry entry);
 // A connection goes where the library cannot follow: to another program, or past the wrappers. What
 // is left in the ring would be lost, so it is reset then, unless others still hold it.
 void hand_over(int fd);
+
+// A program is about to be started beside this one: what it inherits goes on by TCP. Ring bytes
+// that are unread stay for whoever reads them here.
+void share_by_spawn();
 
 // This process uses io_uring: no connection of it is on a ring from now on.
 void use_uring();

@@ -137,7 +137,7 @@ int control(int fd, int command, void* argument, decltype(real.fcntl) kernel) {
     } else if (command == F_SETFD && entry.is_socket()) {
         const auto flags = static_cast<int>(reinterpret_cast<std::intptr_t>(argument));
         table_set(fd, entry.with(Entry::kCloexec, (flags & FD_CLOEXEC) != 0));
-    } else if (command == F_SETOWN || command == F_SETSIG) {
+    } else if (command == F_SETOWN || command == F_SETOWN_EX || command == F_SETSIG) {
         touch(fd, entry);
     }
     return result;
@@ -165,6 +165,22 @@ int close_between(unsigned first, unsigned last, int flags) {
     if (from <= last)
         result |= real.close_range(from, last, flags);
     return result;
+}
+
+} // namespace
+
+void xway::process_leave() {
+    const int top = table.top.load();
+    for (int fd = 0; fd < top; fd++) {
+        if (const Endpoint* ep = table_endpoint(fd); ep && ep->forked)
+            close(fd);
+    }
+}
+
+namespace {
+
+[[gnu::destructor(101)]] void leave() {
+    process_leave();
 }
 
 } // namespace
@@ -252,6 +268,8 @@ XWAY_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
     const int result = real.ioctl(fd, request, argument);
     if (result == 0 && (request == FIOCLEX || request == FIONCLEX) && entry.is_socket())
         table_set(fd, entry.with(Entry::kCloexec, request == FIOCLEX));
+    if (result == 0 && (request == FIOSETOWN || request == SIOCSPGRP))
+        touch(fd, entry);
     if (result < 0 || !argument)
         return result;
     auto* number = static_cast<int*>(argument);

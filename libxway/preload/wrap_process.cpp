@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <utility>
 
 #include "config.h"
 #include "inherit.h"
@@ -36,8 +37,13 @@ void use_uring() {
         return;
     const int top = table.top.load();
     for (int fd = 0; fd < top; fd++) {
-        if (Endpoint* ep = table_endpoint(fd))
-            endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
+        Endpoint* ep = table_endpoint(fd);
+        if (!ep)
+            continue;
+        endpoint_to_tcp(ep, XWAY_WHY_PEER_REFUSED);
+        // The ring may close it, past us: then nobody else is to hold it.
+        if (ep->hidden >= 0)
+            process_unhide(std::exchange(ep->hidden, -1));
     }
 }
 
@@ -147,6 +153,28 @@ XWAY_EXPORT pid_t vfork() noexcept {
     return fork();
 }
 XWAY_ALIAS(vfork, __vfork);
+
+XWAY_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+                            const posix_spawnattr_t* attributes, char* const* argv,
+                            char* const* environment) noexcept {
+    share_by_spawn();
+    return real.posix_spawn(pid, path, actions, attributes, argv, environment);
+}
+
+XWAY_EXPORT int posix_spawnp(pid_t* pid, const char* file,
+                             const posix_spawn_file_actions_t* actions,
+                             const posix_spawnattr_t* attributes, char* const* argv,
+                             char* const* environment) noexcept {
+    share_by_spawn();
+    return real.posix_spawnp(pid, file, actions, attributes, argv, environment);
+}
+
+XWAY_EXPORT void _exit(int status) {
+    process_leave();
+    real._exit(status);
+    __builtin_unreachable();
+}
+XWAY_ALIAS(_exit, _Exit);
 
 XWAY_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t* actions, int fd,
                                                  int to) noexcept {
@@ -271,6 +299,21 @@ XWAY_EXPORT long syscall(long number, ...) noexcept {
         use_uring();
         return kernel();
     }
+    switch (number) { // whose first argument is no descriptor
+#ifdef SYS_poll
+    case SYS_poll:
+        return poll(reinterpret_cast<pollfd*>(a[0]), static_cast<nfds_t>(a[1]),
+                    static_cast<int>(a[2]));
+    case SYS_select:
+        return select(static_cast<int>(a[0]), reinterpret_cast<fd_set*>(a[1]),
+                      reinterpret_cast<fd_set*>(a[2]), reinterpret_cast<fd_set*>(a[3]),
+                      reinterpret_cast<timeval*>(a[4]));
+#endif
+    case SYS_ppoll:
+        return ppoll(reinterpret_cast<pollfd*>(a[0]), static_cast<nfds_t>(a[1]),
+                     reinterpret_cast<timespec*>(a[2]), reinterpret_cast<sigset_t*>(a[3]));
+    default: break;
+    }
     if (table_get(fd).empty() && number != SYS_close_range && number != SYS_splice &&
         (!second || table_get(static_cast<int>(a[1])).empty()))
         return kernel();
@@ -284,6 +327,12 @@ XWAY_EXPORT long syscall(long number, ...) noexcept {
     case SYS_write: return write(fd, data, static_cast<size_t>(a[2]));
     case SYS_readv: return readv(fd, static_cast<iovec*>(data), static_cast<int>(a[2]));
     case SYS_writev: return writev(fd, static_cast<iovec*>(data), static_cast<int>(a[2]));
+    case SYS_preadv2:
+        return preadv2(fd, static_cast<iovec*>(data), static_cast<int>(a[2]), a[3],
+                       static_cast<int>(a[5]));
+    case SYS_pwritev2:
+        return pwritev2(fd, static_cast<iovec*>(data), static_cast<int>(a[2]), a[3],
+                        static_cast<int>(a[5]));
     case SYS_recvfrom:
         return recvfrom(fd, data, static_cast<size_t>(a[2]), static_cast<int>(a[3]),
                         reinterpret_cast<sockaddr*>(a[4]), reinterpret_cast<socklen_t*>(a[5]));
@@ -324,6 +373,9 @@ XWAY_EXPORT long syscall(long number, ...) noexcept {
     case SYS_epoll_pwait:
         return epoll_pwait(fd, static_cast<epoll_event*>(data), static_cast<int>(a[2]),
                            static_cast<int>(a[3]), reinterpret_cast<sigset_t*>(a[4]));
+    case SYS_epoll_pwait2:
+        return epoll_pwait2(fd, static_cast<epoll_event*>(data), static_cast<int>(a[2]),
+                            reinterpret_cast<timespec*>(a[3]), reinterpret_cast<sigset_t*>(a[4]));
 #ifdef SYS_epoll_wait
     case SYS_epoll_wait:
         return epoll_wait(fd, static_cast<epoll_event*>(data), static_cast<int>(a[2]),

@@ -12,6 +12,7 @@
 #include "config.h"
 #include "direct.h"
 #include "epoll.h"
+#include "fault.h"
 #include "listener.h"
 #include "registrar.h"
 #include "spare.h"
@@ -78,36 +79,94 @@ int accept_with(sockaddr* address, socklen_t* length, bool nonblock, Kernel kern
     const int fd = kernel(reinterpret_cast<sockaddr*>(&peer), &peer_length, &direct);
     if (fd < 0)
         return fd;
-    const KeepErrno keep;
-    if (address) {
-        memcpy(address, &peer,
-               std::min({static_cast<std::size_t>(*length), static_cast<std::size_t>(peer_length),
-                         sizeof(peer)}));
-        *length = peer_length;
+    KeepErrno keep;
+    if (!direct) {
+        table_set(fd, Entry());
+        adopt(fd, reinterpret_cast<sockaddr*>(&peer), peer_length, nonblock);
     }
-    if (direct)
+    if (!address)
         return fd;
-    table_set(fd, Entry());
-    adopt(fd, reinterpret_cast<sockaddr*>(&peer), peer_length, nonblock);
-    return fd;
+    bool negative = false;
+    if (copies([&] {
+            negative = static_cast<int>(*length) < 0;
+            if (!negative)
+                memcpy(address, &peer, std::min({*length, peer_length, socklen_t{sizeof(peer)}}));
+            *length = peer_length;
+        }) &&
+        !negative)
+        return fd;
+    // The kernel, too, finds out when it has taken the connection, and drops it.
+    close(fd);
+    return keep.fail(negative ? EINVAL : EFAULT);
 }
 
-int number_of(const void* value, socklen_t length) {
-    int number = 0;
-    if (value && length >= sizeof(number))
-        memcpy(&number, value, sizeof(number));
-    return number;
-}
+// The beginning of an option's value; nothing of one that the kernel will not take either.
+struct Given {
+    Given(const void* value, socklen_t size) {
+        const auto take = std::min<std::size_t>(size, sizeof(bytes));
+        if (value && static_cast<int>(size) > 0 && copies([&] { memcpy(bytes, value, take); }))
+            length = take;
+    }
+    [[nodiscard]] int number() const {
+        int value = 0;
+        if (length >= sizeof(value))
+            memcpy(&value, bytes, sizeof(value));
+        return value;
+    }
+    [[nodiscard]] std::int64_t duration() const {
+        timeval time{};
+        if (length < sizeof(time))
+            return kNever;
+        memcpy(&time, bytes, sizeof(time));
+        if (time.tv_sec < 0)
+            return 0; // as if O_NONBLOCK were set
+        return time.tv_sec == 0 && time.tv_usec == 0
+                   ? kNever
+                   : time.tv_sec * 1000000000ll + time.tv_usec * 1000ll;
+    }
+
+    std::size_t length = 0;
+    char bytes[sizeof(timeval)] = {};
+};
 
 // Options that make a connection one that only TCP can serve.
-bool needs_tcp(int level, int name, const void* value, socklen_t length) {
-    const int number = number_of(value, length);
-    if (level == SOL_SOCKET)
-        return (name == SO_ZEROCOPY && number != 0) || name == SO_ATTACH_FILTER ||
-               name == SO_ATTACH_BPF;
+bool needs_tcp(int level, int name, const Given& given) {
+    if (level == SOL_SOCKET) {
+        switch (name) {
+        case SO_ATTACH_FILTER:
+        case SO_ATTACH_BPF: return true;
+        case SO_PEEK_OFF: return given.number() >= 0;
+        case SO_ZEROCOPY:
+        case SO_TIMESTAMP_OLD:
+        case SO_TIMESTAMPNS_OLD:
+        case SO_TIMESTAMPING_OLD:
+        case SO_TIMESTAMP_NEW:
+        case SO_TIMESTAMPNS_NEW:
+        case SO_TIMESTAMPING_NEW: return given.number() != 0;
+        default: return false;
+        }
+    }
     if (level == IPPROTO_TCP)
-        return name == TCP_ULP || name == TCP_REPAIR || name == TCP_MD5SIG;
+        return name == TCP_ULP || name == TCP_REPAIR || name == TCP_MD5SIG ||
+               name == TCP_MD5SIG_EXT;
     return false;
+}
+
+bool is_receive_timeout(int level, int name) {
+    return level == SOL_SOCKET && (name == SO_RCVTIMEO_OLD || name == SO_RCVTIMEO_NEW);
+}
+
+bool is_send_timeout(int level, int name) {
+    return level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW);
+}
+
+// The family of an address that a program names; AF_UNSPEC, too, is one. -1: it cannot be read.
+int family_of(const sockaddr* address, socklen_t length) {
+    sa_family_t family = 0;
+    if (!address || length < sizeof(family) ||
+        !copies([&] { memcpy(&family, address, sizeof(family)); }))
+        return -1;
+    return family;
 }
 
 // What it means for a connection of direct mode that the program sets an option.
@@ -127,16 +186,6 @@ void note_option(int fd, int level, int name) {
                (name == TCP_KEEPIDLE || name == TCP_KEEPINTVL || name == TCP_KEEPCNT ||
                 name == TCP_QUICKACK)))
         touch(fd, entry);
-}
-
-std::int64_t duration(const void* value, socklen_t length) {
-    timeval time{};
-    if (length < sizeof(time))
-        return kNever;
-    memcpy(&time, value, sizeof(time));
-    return time.tv_sec == 0 && time.tv_usec == 0
-               ? kNever
-               : time.tv_sec * 1000000000ll + time.tv_usec * 1000ll;
 }
 
 } // namespace
@@ -199,6 +248,8 @@ XWAY_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
 }
 
 XWAY_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+    if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+        return real.accept4(fd, address, length, flags); // says what is wrong
     return accept_with(address, length, (flags & SOCK_NONBLOCK) != 0,
                        [&](sockaddr* peer, socklen_t* size, bool* direct) {
                            return accept_any(fd, peer, size, flags, direct);
@@ -207,13 +258,13 @@ XWAY_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags)
 
 XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
     Entry entry = table_get(fd);
+    const int family = entry.empty() ? -1 : family_of(address, length);
     if (entry.is_socket() && config.direct) [[unlikely]] {
-        if (address && direct_connect(fd, entry, address, length))
+        if (family >= 0 && direct_connect(fd, entry, address, length))
             return 0;
         table_set(fd, entry = spare_spent(entry));
     }
-    if (entry.endpoint() && address && length >= sizeof(sa_family_t) &&
-        address->sa_family == AF_UNSPEC) {
+    if (entry.endpoint() && family == AF_UNSPEC) {
         // The connection is given up; the socket may be connected anew.
         const bool nonblock = entry.endpoint()->nonblock.load();
         const Leaving leaving = leave_before(fd, entry);
@@ -250,30 +301,67 @@ XWAY_EXPORT int shutdown(int fd, int how) {
     const KeepErrno keep;
     if (how == SHUT_RD || how == SHUT_RDWR)
         ep->rd_shut = true;
+    // What comes now is answered with a reset, by TCP alone: so it is to come there.
+    if (ep->rd_shut.load() && ep->wr_shut)
+        endpoint_to_tcp(ep, XWAY_WHY_SHUT);
     if (ep->theirs->rx_wait.load() != 0)
         wake_peer(ep, &ep->theirs->rx_wait);
     wake_own(ep);
     return result;
 }
 
+XWAY_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
+    Endpoint* ep = table_endpoint(fd);
+    if (ep && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE) {
+        // It maps TCP's bytes, and knows of no others.
+        if (on_ring(fd)) {
+            errno = EOPNOTSUPP;
+            return -1;
+        }
+        endpoint_to_tcp(ep, XWAY_WHY_ZEROCOPY);
+    }
+    const int result = real.getsockopt(fd, level, name, value, length);
+    if (result == 0 && level == SOL_SOCKET && name == SO_ERROR && *length == sizeof(int) &&
+        on_ring(fd)) {
+        // One that a receiver of ours has met, and not told yet, is told here.
+        int error;
+        memcpy(&error, value, sizeof(error));
+        if (error == 0) {
+            error = rx_take_error(ep, fd);
+            memcpy(value, &error, sizeof(error));
+        }
+    }
+    if (ep && result == 0 && level == IPPROTO_TCP && name == TCP_INFO)
+        endpoint_count_ring(ep, fd, value, *length);
+    return result;
+}
+
 XWAY_EXPORT int setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
     Endpoint* ep = table_endpoint(fd);
-    if (ep && needs_tcp(level, name, value, length))
+    const Given given = ep || listener_of(fd) ? Given(value, length) : Given(nullptr, 0);
+    // The kernel would count from its own next byte, which may lie behind ring bytes. TCP has had
+    // the option since Linux 6.9 only: programs have a way without it.
+    if (level == SOL_SOCKET && name == SO_PEEK_OFF && given.number() >= 0 && on_ring(fd)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    if (ep && needs_tcp(level, name, given))
         endpoint_to_tcp(
             ep, name == TCP_ULP && level == IPPROTO_TCP ? XWAY_WHY_ULP : XWAY_WHY_PEER_REFUSED);
     note_option(fd, level, name);
     const int result = real.setsockopt(fd, level, name, value, length);
-    if (Listener* listener = result == 0 ? listener_of(fd) : nullptr;
-        listener && level == SOL_SOCKET && name == SO_RCVTIMEO)
-        listener_set_timeout(listener, duration(value, length));
-    if (ep && result == 0 && level == SOL_SOCKET && name == SO_RCVTIMEO)
-        ep->rcv_timeout = duration(value, length);
-    if (ep && result == 0 && level == SOL_SOCKET && name == SO_SNDTIMEO)
-        ep->snd_timeout = duration(value, length);
-    if (ep && result == 0 && level == SOL_SOCKET && name == SO_RCVLOWAT)
-        ep->rcv_lowat = static_cast<std::uint32_t>(std::max(number_of(value, length), 1));
-    if (ep && result == 0 && level == IPPROTO_TCP && name == TCP_INQ)
-        ep->inq = number_of(value, length) != 0;
+    if (result != 0)
+        return result;
+    if (Listener* listener = listener_of(fd); listener && is_receive_timeout(level, name))
+        listener_set_timeout(listener, given.duration());
+    if (ep && is_receive_timeout(level, name))
+        ep->rcv_timeout = given.duration();
+    if (ep && is_send_timeout(level, name))
+        ep->snd_timeout = given.duration();
+    if (ep && level == SOL_SOCKET && name == SO_RCVLOWAT)
+        ep->rcv_lowat = static_cast<std::uint32_t>(std::max(given.number(), 1));
+    if (ep && level == IPPROTO_TCP && name == TCP_INQ)
+        ep->inq = given.number() != 0;
     return result;
 }
 
