@@ -125,7 +125,9 @@ class Xwayd:
         return json.loads(done.stdout)
 
     def stat(self):
-        return self.tool("stat")
+        """Counters by name, and how often each reason was given as declined_NAME."""
+        seen = self.tool("stat")
+        return seen["total"] | {f"declined_{why}": times for why, times in seen["reasons"].items()}
 
     def env(self, **more):
         return dict(os.environ, LD_PRELOAD=str(LIBRARY), XWAY_SOCKET=str(self.path), **more)

@@ -53,6 +53,60 @@ void unknown_ulp_does_no_harm::server(Side& side) {
     unknown_ulp_does_no_harm::client(side);
 }
 
+namespace {
+
+constexpr int kAhead = 3;
+
+/* A peek begins where SO_PEEK_OFF says, unless the option is refused, as for TCP before Linux 6.9.
+ */
+void peek_ahead(StreamReader& in) {
+    int ahead = kAhead;
+    if (setsockopt(in.fd(), SOL_SOCKET, SO_PEEK_OFF, &ahead, sizeof(ahead)) < 0) {
+        CHECK_EQ(errno, EOPNOTSUPP);
+        return;
+    }
+    std::byte seen[100];
+    ssize_t n = SYS(recv(in.fd(), seen, sizeof(seen), MSG_PEEK));
+    CHECK(n > 0);
+    in.compare({seen, static_cast<std::size_t>(n)}, kAhead);
+    set_option(in.fd(), SOL_SOCKET, SO_PEEK_OFF, -1);
+}
+
+void peek_twice(Side& side) {
+    StreamWriter out = side.out();
+    StreamReader in = side.in();
+    for (int i = 0; i < 2; i++) {
+        exchange(out, in);
+        side.settle();
+        out.send(1000);
+        peek_ahead(in);
+        in.receive(1000);
+    }
+}
+
+} // namespace
+
+TWO_SIDED(peek_offset_set_early, 0)
+void peek_offset_set_early::client(Side& side) {
+    side.make_pair([](int fd) {
+        int zero = 0;
+        if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0)
+            CHECK_EQ(errno, EOPNOTSUPP);
+    });
+    peek_twice(side);
+}
+void peek_offset_set_early::server(Side& side) {
+    peek_offset_set_early::client(side);
+}
+
+TWO_SIDED(peek_offset_set_late, kPair)
+void peek_offset_set_late::client(Side& side) {
+    peek_twice(side);
+}
+void peek_offset_set_late::server(Side& side) {
+    peek_twice(side);
+}
+
 TWO_SIDED(keepalive, kPair)
 void keepalive::client(Side& side) {
     int fd = side.sock.get();

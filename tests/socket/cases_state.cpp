@@ -14,12 +14,6 @@ using namespace xway::test;
 
 namespace {
 
-int waiting(int fd) {
-    int n = -1;
-    SYS(ioctl(fd, FIONREAD, &n));
-    return n;
-}
-
 int unsent(int fd) {
     int n = -1;
     SYS(ioctl(fd, SIOCOUTQ, &n));

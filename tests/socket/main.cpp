@@ -17,8 +17,8 @@ namespace {
 constexpr const char* kUsage =
     "usage: xway-socket-cases serve [--control-port N] [--verbose]\n"
     "       xway-socket-cases run [--peer ADDR] [--peer6 ADDR6] [--control-port N]\n"
-    "           [--filter GLOB]... [--without GLOB]... [--list] [--repeat N] [--swap]\n"
-    "           [--timeout S] [--timeout-scale X] [--warm-ms N] [--wait S] [--fail-fast] "
+    "           [--filter GLOB]... [--without GLOB]... [--list] [--repeat N] [--jobs N]\n"
+    "           [--swap] [--timeout S] [--timeout-scale X] [--warm-ms N] [--wait S] [--fail-fast] "
     "[--verbose]\n"
     "The two are run on two machines; `run` prints a line for each case. Exit: 0, 1 failed, 2 "
     "usage.\n";

@@ -30,6 +30,10 @@ RunOptions parse_options(int argc, char** argv) {
             o.list = true;
         } else if (name == "--repeat") {
             o.repeat = std::stoi(value());
+        } else if (name == "--jobs") {
+            o.jobs = std::stoi(value());
+            if (o.jobs < 1)
+                throw Usage{};
         } else if (name == "--swap") {
             o.swap = true;
         } else if (name == "--timeout") {

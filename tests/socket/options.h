@@ -20,6 +20,7 @@ struct RunOptions {
     double scale = 1;
     milliseconds warm{50};
     int repeat = 1;
+    int jobs = 1; /* so many cases side by side: most of a case is waiting */
     int wait_ms = 30000;
     bool swap = false; /* also run every kPair case with the roles exchanged */
     bool list = false;

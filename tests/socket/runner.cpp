@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <memory>
 
 #include "process.h"
 #include "session.h"
@@ -91,100 +93,162 @@ void run_in_child(const Plan& plan, const Request& request, const RunOptions& op
     _exit(0);
 }
 
-/* Waits for the pipe's text until the deadline: nothing if the time is over. */
-std::optional<std::string> read_result(int fd, milliseconds timeout) {
-    std::int64_t end = now_ms() + timeout.count();
-    pollfd p{fd, POLLIN, 0};
-    while (::poll(&p, 1, static_cast<int>(std::max<std::int64_t>(end - now_ms(), 0))) < 0) {
-    }
-    if (p.revents == 0)
-        return std::nullopt;
-    char text[4096];
-    ssize_t n = read(fd, text, sizeof text);
-    return std::string(text, n > 0 ? static_cast<std::size_t>(n) : 0);
-}
+/* A case under way in a process of its own, a process group by itself. */
+class Running {
+public:
+    Running(const Plan& plan, const RunOptions& options);
 
-Outcome run_one(const Plan& plan, const RunOptions& options) {
-    Request request{plan.test->name, plan.variant, {}};
+    [[nodiscard]] int fd() const { return result_.get(); }
+    [[nodiscard]] const Plan& plan() const { return plan_; }
+    [[nodiscard]] std::int64_t begin_ms() const { return begin_ms_; }
+    [[nodiscard]] std::int64_t end_ms() const { return begin_ms_ + request_.pace.timeout.count(); }
+    /* Its result is there, or its time is over: ends the process, and says how the case went. */
+    Outcome finish(bool timed_out);
+
+private:
+    Plan plan_;
+    Request request_;
+    UniqueFd result_;
+    std::int64_t begin_ms_ = now_ms();
+    pid_t pid_ = -1;
+};
+
+Running::Running(const Plan& plan, const RunOptions& options)
+    : plan_(plan), request_{plan.test->name, plan.variant, {}} {
     double factor = options.scale * (plan.test->flags & kSlow ? 3 : 1);
-    request.pace.scale = options.scale;
-    request.pace.warm = options.warm;
-    request.pace.timeout =
+    request_.pace.scale = options.scale;
+    request_.pace.warm = options.warm;
+    request_.pace.timeout =
         milliseconds(static_cast<long>(static_cast<double>(options.timeout.count()) * factor));
 
     int ends[2];
     SYS(pipe2(ends, O_CLOEXEC));
-    UniqueFd read_end(ends[0]), write_end(ends[1]);
+    result_.reset(ends[0]);
+    UniqueFd write_end(ends[1]);
     std::fflush(nullptr);
-    pid_t pid = SYS(fork());
-    if (pid == 0) {
+    pid_ = SYS(fork());
+    if (pid_ == 0) {
         setpgid(0, 0);
-        run_in_child(plan, request, options, write_end.get());
+        run_in_child(plan, request_, options, write_end.get());
     }
-    setpgid(pid, pid);
-    write_end.reset();
-    std::optional<std::string> text = read_result(read_end.get(), request.pace.timeout);
-    int grace_ms = static_cast<int>(2000 * options.scale);
-    if (text && !text->empty())
-        wait_child(pid, grace_ms, nullptr);
-    ::kill(-pid, SIGKILL);
+    setpgid(pid_, pid_);
+}
+
+Outcome Running::finish(bool timed_out) {
+    char bytes[4096];
+    ssize_t n = timed_out ? 0 : read(fd(), bytes, sizeof bytes);
+    std::string text(bytes, n > 0 ? static_cast<std::size_t>(n) : 0);
+    int grace_ms = static_cast<int>(2000 * request_.pace.scale);
+    if (!text.empty())
+        wait_child(pid_, grace_ms, nullptr);
+    ::kill(-pid_, SIGKILL);
     int status = 0;
-    bool ended = wait_child(pid, grace_ms + 3000, &status);
+    bool ended = wait_child(pid_, grace_ms + 3000, &status);
     std::string also = ended ? "" : "; its process cannot be killed";
-    if (!text)
+    if (timed_out)
         return {Outcome::Kind::kFailed,
-                "timed out after " + std::to_string(request.pace.timeout.count()) + " ms" + also};
-    if (text->empty())
+                "timed out after " + std::to_string(request_.pace.timeout.count()) + " ms" + also};
+    if (text.empty())
         return {Outcome::Kind::kFailed, "its process ended with " + ended_text(status) + also};
-    Outcome::Kind kind = (*text)[0] == 'O'   ? Outcome::Kind::kOk
-                         : (*text)[0] == 'K' ? Outcome::Kind::kSkipped
-                                             : Outcome::Kind::kFailed;
-    return {kind, text->substr(1) + also};
+    Outcome::Kind kind = text[0] == 'O'   ? Outcome::Kind::kOk
+                         : text[0] == 'K' ? Outcome::Kind::kSkipped
+                                          : Outcome::Kind::kFailed;
+    return {kind, text.substr(1) + also};
+}
+
+/* Takes plans one after another, so many at a time as there are jobs, and counts how they end. */
+class Runner {
+public:
+    explicit Runner(const RunOptions& options) : options_(options) {}
+
+    void run(const std::vector<Plan>& plans);
+    /* The last lines, and the exit status. */
+    [[nodiscard]] int verdict() const;
+
+private:
+    void wait_for_some();
+    void report(Running& one, bool timed_out);
+    [[nodiscard]] bool enough() const { return failed_ > 0 && options_.fail_fast; }
+
+    const RunOptions& options_;
+    std::vector<std::unique_ptr<Running>> running_;
+    int passed_ = 0, failed_ = 0, skipped_ = 0;
+};
+
+void Runner::run(const std::vector<Plan>& plans) {
+    for (const Plan& plan : plans) {
+        if (enough())
+            break;
+        running_.push_back(std::make_unique<Running>(plan, options_));
+        while (running_.size() >= static_cast<std::size_t>(options_.jobs))
+            wait_for_some();
+    }
+    while (!running_.empty())
+        wait_for_some();
+}
+
+void Runner::wait_for_some() {
+    std::vector<pollfd> fds;
+    std::int64_t end = running_.front()->end_ms();
+    for (const auto& one : running_) {
+        fds.push_back({one->fd(), POLLIN, 0});
+        end = std::min(end, one->end_ms());
+    }
+    ::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::int64_t>(end - now_ms(), 0)));
+    std::vector<std::unique_ptr<Running>> left;
+    for (std::size_t i = 0; i < fds.size(); i++) {
+        bool timed_out = fds[i].revents == 0 && running_[i]->end_ms() <= now_ms();
+        if (fds[i].revents != 0 || timed_out)
+            report(*running_[i], timed_out);
+        else
+            left.push_back(std::move(running_[i]));
+    }
+    running_ = std::move(left);
+}
+
+void Runner::report(Running& one, bool timed_out) {
+    Outcome outcome = one.finish(timed_out);
+    std::string time =
+        options_.verbose ? " # " + std::to_string(now_ms() - one.begin_ms()) + " ms" : "";
+    std::string name = one.plan().name();
+    switch (outcome.kind) {
+    case Outcome::Kind::kOk:
+        passed_++;
+        std::printf("ok %s%s\n", name.c_str(), time.c_str());
+        break;
+    case Outcome::Kind::kSkipped:
+        skipped_++;
+        std::printf("skip %s - %s\n", name.c_str(), outcome.reason.c_str());
+        break;
+    case Outcome::Kind::kFailed:
+        failed_++;
+        std::printf("not ok %s - %s%s\n", name.c_str(), outcome.reason.c_str(), time.c_str());
+        break;
+    }
+    std::fflush(stdout);
+}
+
+int Runner::verdict() const {
+    if (skipped_ > 0)
+        std::printf("%d skipped\n", skipped_);
+    std::printf("%d passed, %d failed\n", passed_, failed_);
+    return failed_ > 0 ? 1 : 0;
 }
 
 } // namespace
 
 int run_cases(const RunOptions& options) {
-    std::vector<Case> cases = all_cases();
-    std::vector<Plan> plan = make_plan(cases, options);
+    const std::vector<Case> cases = all_cases();
+    const std::vector<Plan> plan = make_plan(cases, options);
     if (options.list) {
         for (const Plan& p : plan)
             std::printf("%s\n", p.name().c_str());
         return 0;
     }
-    int passed = 0, failed = 0, skipped = 0;
-    for (int round = 0; round < options.repeat; round++) {
-        for (const Plan& p : plan) {
-            std::int64_t start = now_ms();
-            Outcome outcome = run_one(p, options);
-            std::string time =
-                options.verbose ? " # " + std::to_string(now_ms() - start) + " ms" : "";
-            switch (outcome.kind) {
-            case Outcome::Kind::kOk:
-                passed++;
-                std::printf("ok %s%s\n", p.name().c_str(), time.c_str());
-                break;
-            case Outcome::Kind::kSkipped:
-                skipped++;
-                std::printf("skip %s - %s\n", p.name().c_str(), outcome.reason.c_str());
-                break;
-            case Outcome::Kind::kFailed:
-                failed++;
-                std::printf("not ok %s - %s%s\n", p.name().c_str(), outcome.reason.c_str(),
-                            time.c_str());
-                break;
-            }
-            std::fflush(stdout);
-            if (failed > 0 && options.fail_fast)
-                break;
-        }
-        if (failed > 0 && options.fail_fast)
-            break;
-    }
-    if (skipped > 0)
-        std::printf("%d skipped\n", skipped);
-    std::printf("%d passed, %d failed\n", passed, failed);
-    return failed > 0 ? 1 : 0;
+    Runner runner(options);
+    for (int round = 0; round < options.repeat; round++)
+        runner.run(plan);
+    return runner.verdict();
 }
 
 } // namespace xway::test

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -237,6 +238,12 @@ short poll_now(int fd, short events, int timeout_ms) {
     pollfd p{fd, events, 0};
     SYS(::poll(&p, 1, timeout_ms));
     return p.revents;
+}
+
+int waiting(int fd) {
+    int bytes = -1;
+    SYS(ioctl(fd, FIONREAD, &bytes));
+    return bytes;
 }
 
 void set_nonblocking(int fd, bool on) {

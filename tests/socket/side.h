@@ -133,6 +133,8 @@ private:
 
 /* poll() for one descriptor: the events that are there after at most `timeout_ms`. */
 short poll_now(int fd, short events, int timeout_ms = 0);
+/* Bytes that could be received now (FIONREAD). */
+int waiting(int fd);
 void set_nonblocking(int fd, bool on = true);
 void set_option(int fd, int level, int name, int value);
 int get_option(int fd, int level, int name);

@@ -2,6 +2,7 @@
 /* stream.cpp - sending and checking a patterned stream. */
 #include "stream.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -34,12 +35,19 @@ void StreamWriter::send(std::size_t n, int flags) {
 }
 
 std::size_t StreamWriter::fill() {
+    constexpr int kMoreMs =
+        400; /* for room that is found a little later, by TCP or behind a ring */
     std::size_t total = 0;
     for (;;) {
         ssize_t n = send_some(16384, MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN)
+        if (n >= 0) {
+            total += static_cast<std::size_t>(n);
+            continue;
+        }
+        CHECK_EQ(errno, EAGAIN);
+        pollfd p{fd_, POLLOUT, 0};
+        if (::poll(&p, 1, kMoreMs) <= 0 || !(p.revents & POLLOUT) || (p.revents & POLLERR))
             return total;
-        total += static_cast<std::size_t>(SYS(n));
     }
 }
 

@@ -26,8 +26,9 @@ public:
 
     io_uring_sqe* prepare() { return io_uring_get_sqe(&ring_); }
     void submit() { CHECK(io_uring_submit(&ring_) >= 0); }
-    /* The next result; `data` is its operation's number. */
-    int wait(std::uint64_t* data = nullptr) {
+    io_uring* get() { return &ring_; }
+    /* The next result; `data` is its operation's number, `flags` are IORING_CQE_F_*. */
+    int wait(std::uint64_t* data = nullptr, unsigned* flags = nullptr) {
         __kernel_timespec limit{side_.patience_ms() / 1000 + 1, 0};
         io_uring_cqe* cqe = nullptr;
         int error;
@@ -39,6 +40,8 @@ public:
         int result = cqe->res;
         if (data)
             *data = cqe->user_data;
+        if (flags)
+            *flags = cqe->flags;
         io_uring_cqe_seen(&ring_, cqe);
         return result;
     }

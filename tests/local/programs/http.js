@@ -2,15 +2,18 @@
 //
 // http.js server PORT - answers a POST with its body, a GET /N with N bytes
 // http.js client PORT COUNT - last line: answers that were right
+//
+// HOST in the environment: where, if not on this machine
 'use strict';
 const http = require('http');
 const crypto = require('crypto');
+const host = process.env.HOST || '127.0.0.1';
 const [what, port, count] = [process.argv[2], +process.argv[3], +process.argv[4]];
 const body = (size) => crypto.createHash('sha256').update(`${size}`).digest('hex').repeat(size / 64 + 1).slice(0, size);
 
 function ask(agent, method, path, sent) {
   return new Promise((resolve, reject) => {
-    const request = http.request({ port, host: '127.0.0.1', method, path, agent }, (response) => {
+    const request = http.request({ port, host, method, path, agent }, (response) => {
       const parts = [];
       response.on('data', (part) => parts.push(part));
       response.on('error', reject);
@@ -39,7 +42,7 @@ if (what === 'server') {
       request.pipe(response);
     else
       response.end(body(+request.url.slice(1)));
-  }).listen(port, '127.0.0.1', () => console.log('ready'));
+  }).listen(port, host, () => console.log('ready'));
 } else {
   const run = async (agent) => {
     const parts = [0, 1, 2, 3].map((part) => [...Array(count / 8).keys()].map((i) => 4 * i + part));

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """memcached.py PORT CONNECTIONS ITEMS - sets, gets and compares items, one at a time and many at once.
 
-The last line is the number of items that came back right.
+The last line is the number of items that came back right. HOST in the environment: where, if not on this machine.
 """
 
+import os
 import random
 import socket
 import sys
@@ -27,7 +28,7 @@ def use(number):
     chance = random.Random(number)
     values = {b"%d-%d" % (number, i): chance.randbytes(chance.choice((1, 100, 1000, 100000)))
               for i in range(items)}
-    with socket.create_connection(("127.0.0.1", port)) as s:
+    with socket.create_connection((os.environ.get("HOST", "127.0.0.1"), port)) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         file = s.makefile("rb")
         for key, value in values.items():

@@ -3,11 +3,27 @@
 
     streams.py server PORT
     streams.py client PORT CONNECTIONS BYTES     last line: connections and bytes that came back right
+
+HOST in the environment: where, if not on this machine. CERT, and KEY for the server: TLS with that certificate.
 """
 
 import asyncio
+import os
 import random
+import ssl
 import sys
+
+HOST = os.environ.get("HOST", "127.0.0.1")
+CERT = os.environ.get("CERT")
+
+
+def tls(purpose):
+    if not CERT:
+        return None
+    context = ssl.create_default_context(purpose, cafile=CERT)
+    if purpose == ssl.Purpose.CLIENT_AUTH:
+        context.load_cert_chain(CERT, os.environ["KEY"])
+    return context
 
 
 async def serve(port):
@@ -17,13 +33,13 @@ async def serve(port):
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", port)
+    server = await asyncio.start_server(echo, HOST, port, ssl=tls(ssl.Purpose.CLIENT_AUTH))
     print("ready", flush=True)
     await server.serve_forever()
 
 
 async def exchange(port, number, total):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(HOST, port, ssl=tls(ssl.Purpose.SERVER_AUTH))
     chance = random.Random(number)
     for _ in range(20):                         # short messages, one at a time
         message = chance.randbytes(chance.randrange(1, 200))
@@ -39,10 +55,11 @@ async def exchange(port, number, total):
             writer.write(piece)
             await writer.drain()
             at += len(piece)
-        writer.write_eof()
+        if writer.can_write_eof():
+            writer.write_eof()
 
     sending = asyncio.create_task(send())
-    back = await reader.read(-1)
+    back = await (reader.read(-1) if writer.can_write_eof() else reader.readexactly(total))
     await sending
     writer.close()
     if back != data:

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* cases_found.cpp - what tests/fuzz has found, each in as few calls as show it. */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/uio.h>
+
+#include <array>
+
+#include "process.h"
+#include "side.h"
+
+using namespace xway::test;
+
+/* recv() of nothing is not over at once: it waits for something to read, and takes none of it. */
+TWO_SIDED(zero_length_recv_asks, kPair | kCold)
+void zero_length_recv_asks::client(Side& side) {
+    const int fd = side.sock.get();
+    char byte = 0;
+    iovec none{&byte, 0};
+    msghdr message{};
+    message.msg_iov = &none;
+    message.msg_iovlen = 1;
+    CHECK_ERRNO(recv(fd, &byte, 0, MSG_DONTWAIT), EAGAIN);
+    CHECK_ERRNO(recv(fd, &byte, 0, MSG_DONTWAIT | MSG_PEEK), EAGAIN);
+    CHECK_ERRNO(recvmsg(fd, &message, MSG_DONTWAIT), EAGAIN);
+    CHECK_EQ(read(fd, &byte, 0), 0); /* which is over at once */
+    CHECK_EQ(readv(fd, &none, 1), 0);
+    side.step("nothing is there");
+    CHECK_EQ(recv(fd, &byte, 0, 0), 0);
+    side.await(fd, POLLIN);
+    CHECK_EQ(recv(fd, &byte, 0, MSG_DONTWAIT), 0);
+    side.in().receive(10);
+    side.step("read");
+    side.await(fd, POLLRDHUP);
+    CHECK_EQ(recv(fd, &byte, 0, 0), 0);
+}
+void zero_length_recv_asks::server(Side& side) {
+    side.step("nothing is there");
+    side.settle();
+    side.out().send(10);
+    side.step("read");
+    SYS(shutdown(side.sock.get(), SHUT_WR));
+}
+
+/* send() of nothing is told of an end; writev() is not. */
+TWO_SIDED(zero_length_send_after_shutdown, kPair | kCold)
+void zero_length_send_after_shutdown::client(Side& side) {
+    const int fd = side.sock.get();
+    char byte = 0;
+    const iovec none{&byte, 0};
+    CHECK_EQ(send(fd, &byte, 0, 0), 0);
+    SYS(shutdown(fd, SHUT_WR));
+    CHECK_ERRNO(send(fd, &byte, 0, MSG_NOSIGNAL), EPIPE);
+    CHECK_ERRNO(write(fd, &byte, 0), EPIPE);
+    CHECK_EQ(writev(fd, &none, 1), 0);
+    side.in().receive(10);
+}
+void zero_length_send_after_shutdown::server(Side& side) {
+    side.in().expect_end();
+    side.out().send(10);
+}
+
+/* Who sends to one that has shut down both ways, and not closed, is told. */
+TWO_SIDED(send_to_shut_both_ways, kPair | kCold)
+void send_to_shut_both_ways::client(Side& side) {
+    const int fd = side.sock.get();
+    side.step("shut");
+    side.await(fd, POLLRDHUP);
+    SYS(send(fd, "x", 1, MSG_NOSIGNAL));
+    side.await_true("the reset is here", [&] { return (poll_now(fd, 0) & POLLERR) != 0; });
+    CHECK_ERRNO(send(fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+    side.step("told");
+}
+void send_to_shut_both_ways::server(Side& side) {
+    SYS(shutdown(side.sock.get(), SHUT_RD));
+    SYS(shutdown(side.sock.get(), SHUT_WR));
+    side.step("shut");
+    side.step("told");
+}
+
+/* SPLICE_F_NONBLOCK is of the pipe alone: the socket is waited for. */
+TWO_SIDED(splice_nonblock_waits_for_socket, kPair | kCold)
+void splice_nonblock_waits_for_socket::client(Side& side) {
+    int ends[2];
+    SYS(pipe(ends));
+    const UniqueFd reading(ends[0]), writing(ends[1]);
+    StreamReader in = side.in();
+    side.step("nothing is there");
+    CHECK_EQ(splice(side.sock.get(), nullptr, writing.get(), nullptr, 10, SPLICE_F_NONBLOCK), 10);
+    std::array<std::byte, 10> bytes;
+    SYS(read(reading.get(), bytes.data(), bytes.size()));
+    in.accept(bytes);
+    set_nonblocking(side.sock.get());
+    CHECK_ERRNO(splice(side.sock.get(), nullptr, writing.get(), nullptr, 10, 0), EAGAIN);
+    side.step("spliced");
+}
+void splice_nonblock_waits_for_socket::server(Side& side) {
+    side.step("nothing is there");
+    side.settle();
+    side.out().send(10);
+    side.step("spliced");
+}
+
+/* An error that waits comes before bytes in recvmmsg(), and only there. */
+TWO_SIDED(recvmmsg_tells_error_first, kPair | kCold)
+void recvmmsg_tells_error_first::client(Side& side) {
+    const int fd = side.sock.get();
+    side.step("sent and reset");
+    side.await_true("the reset is here", [&] { return (poll_now(fd, 0) & POLLERR) != 0; });
+    std::array<char, 10> bytes;
+    iovec part{bytes.data(), bytes.size()};
+    mmsghdr message{};
+    message.msg_hdr.msg_iov = &part;
+    message.msg_hdr.msg_iovlen = 1;
+    CHECK_ERRNO(recvmmsg(fd, &message, 1, MSG_DONTWAIT, nullptr), ECONNRESET);
+    CHECK_EQ(recvmmsg(fd, &message, 1, MSG_DONTWAIT, nullptr), 1);
+    CHECK_EQ(message.msg_len, 10u);
+}
+void recvmmsg_tells_error_first::server(Side& side) {
+    side.out().send(10);
+    side.step("sent and reset");
+    const linger now{1, 0};
+    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now));
+    side.sock.reset();
+}
+
+namespace {
+
+/* A child that had the connection has ended; what its parent closes after that is the last of it.
+ */
+void close_after_child(Side& side, const std::function<int()>& ends) {
+    side.step("asleep");
+    Child child(ends);
+    child.wait();
+    side.settle();
+    side.sock.reset();
+    side.step("closed");
+}
+
+/* Sees the end at once, and does not need the next call to. */
+void expect_end_at_once(Side& side) {
+    const int fd = side.sock.get();
+    side.step("asleep");
+    CHECK(side.await(fd, POLLIN) & POLLIN);
+    char byte;
+    CHECK_EQ(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+    side.step("closed");
+}
+
+} // namespace
+
+TWO_SIDED(close_after_child_left, kPair | kCold)
+void close_after_child_left::client(Side& side) {
+    close_after_child(side, [] { return 0; });
+}
+void close_after_child_left::server(Side& side) {
+    expect_end_at_once(side);
+}
+
+TWO_SIDED(close_after_child_was_killed, kPair | kCold)
+void close_after_child_was_killed::client(Side& side) {
+    close_after_child(side, [] { return raise(SIGKILL); });
+}
+void close_after_child_was_killed::server(Side& side) {
+    expect_end_at_once(side);
+}
+
+/* What its parent leaves unread makes a reset of it. */
+TWO_SIDED(reset_after_child_left, kPair | kCold)
+void reset_after_child_left::client(Side& side) {
+    side.step("sent");
+    side.await(side.sock.get(), POLLIN);
+    close_after_child(side, [] { return 0; });
+}
+void reset_after_child_left::server(Side& side) {
+    const int fd = side.sock.get();
+    side.out().send(10);
+    side.step("sent");
+    side.step("asleep");
+    side.step("closed");
+    side.await_true("the reset is here", [&] { return (poll_now(fd, 0) & POLLERR) != 0; });
+    char byte;
+    CHECK_ERRNO(recv(fd, &byte, 1, 0), ECONNRESET);
+}
