@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """test_backend.py - dom0's broker against frontends that are played by hand, tame and hostile.
 
-    tests/vm/test_backend.py [--guest pvh]
+    tests/vm/test_backend.py [--guest pvh] [--kernel VERSION]
 
 No module runs in the guests: their side of Xenstore is written with xenstore-write from inside, the
 toolstack's from dom0. Prints a line a test, `ok` or `not ok`; exits 0 when all are ok.
@@ -561,14 +561,17 @@ def comment(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--guest", choices=("pv", "pvh"), default="pv")
-    parser.add_argument("--out", type=Path, default=TOP / "build" / "vm" / "backend")
+    parser.add_argument("--kernel", help="of dom0 and guests, or how its version begins (tests/vm/kernels list)")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    series = f"-{options.kernel}" if options.kernel else ""
+    out = options.out or TOP / "build" / "vm" / f"backend{series}"
 
-    guests = [Guest(name, type=options.guest, memory=256, programs=STORE_TOOLS) for name in "abc"]
+    guests = [Guest(name, type=options.guest, memory=256, kernel=options.kernel, programs=STORE_TOOLS) for name in "abc"]
     names = [name for name in vars(Tests) if name.startswith("test_")]
     bad = 0
     print(f"1..{len(names)}", flush=True)
-    with closing(Lab(options.out, guests, Dom0(modules=["backend"]))) as lab:
+    with closing(Lab(out, guests, Dom0(modules=["backend"], kernel=options.kernel))) as lab:
         lab.start_dom0()
         for guest in guests:    # one by one: dom0 has one processor and work to do
             lab.create(guest.name)
@@ -585,7 +588,7 @@ def main():
             print(f"{verdict} {number} - {what}  # {time.monotonic() - begin:.1f} s", flush=True)
             for line in reason.splitlines():
                 comment(line)
-        (options.out / "dmesg-dom0.log").write_text(lab.run("dom0", "dmesg").stdout)
+        (out / "dmesg-dom0.log").write_text(lab.run("dom0", "dmesg").stdout)
     print(f"{len(names) - bad} passed, {bad} failed", flush=True)
     return 1 if bad else 0
 

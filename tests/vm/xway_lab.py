@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from xlab import Dom0, Guest, Lab, LabError  # noqa: E402
+from xlab import Dom0, Guest, Lab, LabError, LabTimeout  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
 TOOLS = [TOP / "build" / "tools" / name for name in ("xway", "xwayd-xen")]
@@ -21,10 +21,10 @@ POLICY = TOP / "configs" / "policy.conf"
 
 class XwayLab(Lab):
     def __init__(self, out, kind="pv", guests=("a", "b"), programs=(), dom0_programs=(), memory=384,
-                 vcpus=1, dom0_memory=1024, **more):
+                 vcpus=1, dom0_memory=1024, kernel=None, **more):
         super().__init__(
-            out, [Guest(name, type=kind, memory=memory, vcpus=vcpus) for name in guests],
-            Dom0(memory=dom0_memory, programs=[*map(str, TOOLS), *dom0_programs], modules=["backend"],
+            out, [Guest(name, type=kind, memory=memory, vcpus=vcpus, kernel=kernel) for name in guests],
+            Dom0(memory=dom0_memory, kernel=kernel, programs=[*map(str, TOOLS), *dom0_programs], modules=["backend"],
                  files={str(POLICY): "/etc/xway/policy.conf"}),
             programs=[str(TOOLS[0]), *programs], modules=["frontend"], **more)
 
@@ -52,6 +52,15 @@ class XwayLab(Lab):
     def wait_peers(self, name, timeout=30):
         others = len(self.guests) - 1
         self.wait_until(name, f"[ $(grep -c ready=1 /proc/xway_front/peers) -ge {others} ]", timeout)
+
+    def wait_idle(self, name, timeout=20):
+        """Waits until no slot and no ring page of any link of a guest is in use any more."""
+        try:
+            self.wait_until(name, "! grep -qvE 'link=(none|down)|arena_used=0 .*slots_used=0 ' /proc/xway_front/peers",
+                            timeout)
+        except LabTimeout as error:
+            left = [self.run(who, "cat /proc/xway_front/peers /proc/xway_front/sockets").stdout for who in self.alive()]
+            raise LabError("slots or pages stay in use\n" + "\n".join(left)) from error
 
     def unload_guest(self, name, timeout=60):
         self.run(name, "rmmod xway_front", timeout=timeout, check=True)

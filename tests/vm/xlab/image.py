@@ -82,8 +82,8 @@ class Image:
             self.file(library)
 
     def modules(self, kernel, names):
-        """Adds kernel modules and those that they depend on, with the indices that modprobe reads."""
-        base = Path("/lib/modules") / kernel
+        """Adds modules of a Kernel and those that they depend on, with the indices that modprobe reads."""
+        base, inside = kernel.modules, Path("/lib/modules") / kernel.version
         if not (base / "modules.dep").exists():
             raise LabError(f"{base}: no modules of this kernel")
         depends = {}
@@ -98,20 +98,20 @@ class Image:
             if name in by_name:
                 wanted |= {by_name[name], *depends[by_name[name]]}
             elif name not in builtin:
-                raise LabError(f"kernel {kernel} has no module {name}")
+                raise LabError(f"kernel {kernel.version} has no module {name}")
         for path in wanted:
             plain = path.removesuffix(".xz")
             if plain == path:
-                self.file(base / path)
+                self.file(base / path, inside / path)
             else:
-                self._place(base / plain, stat.S_IFREG | 0o644, lzma.decompress((base / path).read_bytes()))
+                self._place(inside / plain, stat.S_IFREG | 0o644, lzma.decompress((base / path).read_bytes()))
         lines = [f"{path}: {' '.join(depends[path])}\n".replace(".ko.xz", ".ko") for path in sorted(wanted)]
-        self.text(base / "modules.dep", "".join(lines))
+        self.text(inside / "modules.dep", "".join(lines))
         kept = {module_name(path) for path in wanted}
         aliases = [line for line in (base / "modules.alias").read_text().splitlines()
                    if line.rpartition(" ")[2] in kept]
-        self.text(base / "modules.alias", "\n".join(aliases) + "\n")
-        self.file(base / "modules.builtin")
+        self.text(inside / "modules.alias", "\n".join(aliases) + "\n")
+        self.file(base / "modules.builtin", inside / "modules.builtin")
 
     def write(self, directory, name):
         """Returns the path of the archive, which is made only if no such one is there yet."""
@@ -192,17 +192,6 @@ def without_debug(path):
     return copy
 
 
-def newest_kernel():
-    """The newest installed kernel that has headers, so that our modules can be built for it."""
-    def key(version):
-        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", version)]
-    found = [path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")]
-    built = [version for version in found if Path(f"/lib/modules/{version}/build").exists()]
-    if not found:
-        raise LabError("no kernel in /boot: install the packages listed in tests/vm/packages (make deps)")
-    return max(built or found, key=key)
-
-
 def agent_program(directory):
     """Compiles the agent. Not static: only the shared libxenstore has the thread that watches need."""
     source = HERE / "agent.cpp"
@@ -262,7 +251,8 @@ def dom0_image(cache, kernel, programs=(), files=None, kernel_modules=(), hosts=
         image.program(f"/usr/bin/xenstore-{name}")
     image.file("/lib/x86_64-linux-gnu/libgcc_s.so.1")     # for pthread_cancel, which loads it when called
     image.file("/etc/xen/xl.conf")
-    image.file(HERE / "rootfs" / "vif", "/etc/xen/scripts/vif-xlab", 0o755)
+    for script in ("vif", "block"):
+        image.file(HERE / "rootfs" / script, f"/etc/xen/scripts/{script}-xlab", 0o755)
     image.text("etc/hosts", hosts)
     _extras(image, programs, files or {})
     return image.write(cache, "dom0")

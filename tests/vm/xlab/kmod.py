@@ -14,9 +14,13 @@ LEFT_OUT = (".o", ".ko", ".cmd", ".mod", ".mod.c", ".symvers", ".order")    # wh
 
 
 def built(source, kernel):
-    """The module made from the directory `source`, which has a Kbuild, for `kernel`: its path."""
-    headers = f"/lib/modules/{kernel}/build"
-    tree = TREES / kernel
+    """The module made from the directory `source`, which has a Kbuild, for `kernel`, a Kernel: its path."""
+    return build(source, kernel)[0]
+
+
+def build(source, kernel, target="modules"):
+    """Runs one of kbuild's targets: the module's path, None if there is none, and what the tools have said."""
+    tree = TREES / kernel.version
     place = tree / source.name
     place.mkdir(parents=True, exist_ok=True)
     link(tree / "include", TOP / "include")
@@ -27,12 +31,13 @@ def built(source, kernel):
     for path in place.iterdir():
         if path.is_symlink() and not path.exists():
             path.unlink()
-    made = subprocess.run(["make", "-C", headers, f"M={place}", "modules"], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    made = kernel.run(["make", "-C", kernel.headers, f"M={place}", target], stdin=subprocess.DEVNULL,
+                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     modules = list(place.glob("*.ko"))
-    if made.returncode or len(modules) != 1:
-        raise LabError(f"{source} cannot be built for Linux {kernel} (headers: {headers}):\n{made.stdout[-2000:]}")
-    return modules[0]
+    if made.returncode or (target == "modules" and len(modules) != 1):
+        raise LabError(f"{source} cannot be built for Linux {kernel.version} "
+                       f"(headers: {kernel.headers} in {kernel.root}):\n{made.stdout[-2000:]}")
+    return (modules[0] if modules else None), made.stdout
 
 
 def link(path, target):

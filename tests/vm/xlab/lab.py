@@ -15,13 +15,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import image, kmod
+from . import image, kernel as kernels, kmod
 from .image import CACHE, TOP, LabError
 from .qemu import MachineLock, Qemu, hypervisor, plain_kernel
 from .wire import Channel, LabTimeout
 
 BOOT_TIMEOUT = 240      # an idle machine needs a tenth of it
 GUEST_TIMEOUT = 180
+DISK_MODULES = ("virtio_blk", "xen-blkback")            # dom0's
 PVH_TRIES = 3           # the emulator makes a PVH guest triple-fault at boot once in about ten
 
 
@@ -33,7 +34,7 @@ class Guest:
     memory: int = 384               # MiB
     vcpus: int = 1
     ip: str | None = None           # default 10.77.0.11, .12, ... in order; IPv6 is fd77:: and the last number
-    kernel: str | None = None       # a version under /lib/modules; default the newest that has headers
+    kernel: str | None = None       # a version, or how it begins; default the newest installed, see kernel.py
     programs: list = field(default_factory=list)
     files: dict = field(default_factory=dict)
     modules: list = field(default_factory=list)         # our .ko files, put in /modules
@@ -69,20 +70,25 @@ class Dom0:
 
 class Lab:
     def __init__(self, out, guests, dom0=None, programs=(), files=None, modules=(), kernel_modules=(),
-                 say=None, terminal=False, processors=2):
-        """`programs`, `files`, `modules` and `kernel_modules` are for every guest."""
+                 say=None, terminal=False, processors=2, disks=()):
+        """`programs`, `files`, `modules` and `kernel_modules` are for every guest, and so are `disks`: images that
+        each of them has, read-only, as xvda, xvdb, ..."""
         self.out = Path(out)
         self.dom0 = dom0 or Dom0()
         self.guests = {}
         for number, guest in enumerate(guests, 1):
             guest.number = number
-            guest.kernel = guest.kernel or image.newest_kernel()
+            guest.kernel = kernels.find(guest.kernel)
             self.guests[guest.name] = guest
-        self.dom0.kernel = self.dom0.kernel or image.newest_kernel()
+        self.dom0.kernel = kernels.find(self.dom0.kernel)
         self.programs, self.files = list(programs), dict(files or {})
         self.modules, self.kernel_modules = list(modules), list(kernel_modules)
         self.say = say or (lambda text: print(f"lab: {text}", file=sys.stderr, flush=True))
         self.terminal, self.processors = terminal, processors
+        self.disks = list(disks)
+        if self.disks:
+            self.dom0.kernel_modules = [*self.dom0.kernel_modules, *DISK_MODULES]
+            self.kernel_modules.append("xen-blkfront")
         self.domids = {}
         self.restarts = []      # names of PVH guests that the emulator made us start again
         self.waited = 0         # seconds that another lab kept us waiting
@@ -125,10 +131,13 @@ class Lab:
                           # programs crash now and then in library code that uses the newest instructions.
                           cpu="qemu64" + (",+svm,+npt" if pvh else ""),
                           dom0_arguments=self.dom0.arguments + (" xlab.shell" if self.terminal else ""),
-                          terminal=self.terminal)
+                          terminal=self.terminal, disks=self.disks)
         self._channel = Channel(self._qemu.socket, self._qemu.check)
         if not self._channel.wait_until(lambda: 0 in self._channel.up, BOOT_TIMEOUT):
             raise LabTimeout(f"dom0 did not start in {BOOT_TIMEOUT} s; see {self._qemu.console}")
+        if self.disks:
+            # Without grants that stay mapped from request to request: whoever counts grants would see leaks.
+            self.run("dom0", "modprobe virtio_blk && modprobe xen-blkback feature_persistent=0", check=True)
 
     def build_images(self):
         """Makes the images, or finds them in the cache. Returns dom0's; the guests' are read by xl from outside."""
@@ -152,7 +161,7 @@ class Lab:
         paths = [Path(self._source(module)) for module in modules]
         for number, path in enumerate(paths):
             if path.is_dir():
-                self.say(f"module {path.name} for Linux {kernel}")
+                self.say(f"module {path.name} for Linux {kernel.version}")
                 paths[number] = kmod.built(path, kernel)
         return {path: f"/modules/{path.name}" for path in paths}
 
@@ -312,6 +321,10 @@ class Lab:
                  f'xlab.ip6={guest.ip6}{shell} {guest.arguments}"',
                  f"vif = ['mac={guest.mac},bridge=xenbr0,script=vif-xlab']",
                  'on_reboot = "destroy"', 'on_crash = "destroy"']
+        letters = "abcdefgh"[:len(self.disks)]
+        if letters:
+            disks = [f"vdev=xvd{letter},access=ro,script=block-xlab,target=/dev/vd{letter}" for letter in letters]
+            lines.append(f"disk = {disks}")
         if guest.type == "pvh":
             lines.append('tsc_mode = "native"')
         return "\n".join(lines) + "\n" + guest.config + "\n"

@@ -47,14 +47,13 @@ def hypervisor(cache):
     return _derived(packed[-1], Path(cache) / packed[-1].stem, gzip.decompress)
 
 
-def plain_kernel(version, cache):
-    """The kernel unpacked from its bzImage: an emulated processor would need seconds for that.
+def plain_kernel(kernel, cache):
+    """A Kernel unpacked from its bzImage: an emulated processor would need seconds for that.
 
-    It stays a bzImage where the compression is not one that the standard library knows."""
-    packed = Path(f"/boot/vmlinuz-{version}")
-    if not packed.exists():
-        raise LabError(f"{packed}: no such kernel")
-    return _derived(packed, Path(cache) / f"vmlinux-{version}", _payload)
+    It stays a bzImage where the compression is not one that can be undone here."""
+    if not kernel.image:
+        raise LabError(f"{kernel.modules}: modules, but no kernel")
+    return _derived(kernel.image, Path(cache) / f"vmlinux-{kernel.version}", _payload)
 
 
 def _derived(source, target, convert):
@@ -69,13 +68,16 @@ def _derived(source, target, convert):
 
 def _payload(image):
     # The x86 boot protocol: setup_sects at 0x1f1, payload_offset and payload_length at 0x248.
-    start, = struct.unpack_from("<I", image, 0x248)
+    start, length = struct.unpack_from("<II", image, 0x248)
     start += (image[0x1F1] + 1) * 512
-    payload = image[start:]
+    payload = image[start:start + length]
     if payload.startswith(b"\xfd7zXZ"):
         return lzma.LZMADecompressor().decompress(payload)
     if payload.startswith(b"\x1f\x8b"):
         return zlib.decompressobj(31).decompress(payload)
+    if payload.startswith(b"\x28\xb5\x2f\xfd") and shutil.which("zstd"):
+        # Four bytes with the unpacked size follow what zstd knows.
+        return subprocess.run(["zstd", "-dc"], input=payload[:-4], stdout=subprocess.PIPE, check=True).stdout
     return image
 
 
@@ -92,7 +94,7 @@ class Qemu:
     """One emulated machine. Its console goes to a file, or to the person's terminal."""
 
     def __init__(self, out, images, xen, dom0_kernel, dom0_image, memory, processors, dom0_memory, dom0_vcpus,
-                 cpu, dom0_arguments="", terminal=False):
+                 cpu, dom0_arguments="", terminal=False, disks=()):
         self.socket = out / "agent.sock"
         self.socket.unlink(missing_ok=True)
         self.console = out / "console-dom0.log"
@@ -111,6 +113,9 @@ class Qemu:
                    "-fsdev", f"local,id=images,path={images},security_model=none,readonly=on",
                    "-device", "virtio-9p-pci,fsdev=images,mount_tag=images",
                    "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=xlab"]
+        for number, disk in enumerate(disks):
+            command += ["-drive", f"file={disk},format=raw,if=none,id=disk{number},readonly=on",
+                        "-device", f"virtio-blk-pci,drive=disk{number}"]
         if terminal:
             command += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={self.console}",
                         "-serial", "chardev:console", "-mon", "chardev=console"]
