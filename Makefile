@@ -14,7 +14,7 @@ export PREFIX DESTDIR
 # As many jobs as there are processors, unless whoever called has said how many.
 jobs		= $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/local tests/vm bench \
+cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/fuzz tests/local tests/vm bench \
 			libxway libxway/monitor libxway/preload, \
 			$(d)/*.cpp $(d)/*.h)))
 c_files		= $(sort $(wildcard frontend/*.[ch] backend/*.[ch]))
@@ -26,7 +26,7 @@ scripts		= $(shell git ls-files -co --exclude-standard 2>/dev/null | \
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' \
 		Makefile
 
 .PHONY: all
@@ -46,9 +46,10 @@ tools: ## the command xway and dom0's daemon xwayd-xen
 libxway: ## the library for processes of one machine, xway-run and xwayd
 	@+$(MAKE) $(quiet) -C libxway
 
-.PHONY: programs programs-unit programs-socket programs-local programs-bench
-programs: programs-unit programs-socket programs-local programs-bench
-programs-unit programs-socket programs-local:
+.PHONY: programs programs-unit programs-socket programs-fuzz programs-local programs-bench
+programs: programs-unit programs-socket programs-fuzz programs-local programs-bench
+programs-fuzz: programs-socket
+programs-unit programs-socket programs-fuzz programs-local:
 	@+$(MAKE) $(quiet) -C tests/$(@:programs-%=%) all
 programs-bench:
 	@+$(MAKE) $(quiet) -C bench all
@@ -77,6 +78,13 @@ test: ## everything: packages, build, units, applications, then Xen with PV and 
 	@+$(MAKE) $(jobs) all
 	@exec tests/run
 
+.PHONY: test-kernels
+test-kernels: ## the modules on Linux 6.12 and 7.x of Debian's backports, which it downloads (400 MB): VM tests
+	@+$(MAKE) deps-kernels
+	@tests/vm/kernels fetch bookworm-backports trixie-backports
+	@+$(MAKE) $(jobs) tools programs
+	@exec tests/run --kernels
+
 .PHONY: unit
 unit: programs-unit ## the unit tests; no Xen, no module
 	@tests/unit/run
@@ -84,16 +92,29 @@ unit: programs-unit ## the unit tests; no Xen, no module
 .PHONY: local
 local: ## libxway from process to process: all of its tests; no Xen, no module
 	@+$(MAKE) deps-local-tests
-	@+$(MAKE) $(jobs) libxway tools programs-socket programs-local
+	@+$(MAKE) $(jobs) libxway tools programs-socket programs-fuzz programs-local
 	@exec tests/run 'local-*'
+
+.PHONY: fuzz-sockets
+fuzz-sockets: ## random programs of socket calls, libxway against TCP, an hour (ARGS=--minutes N --seed S --mode M)
+	@+$(MAKE) deps-local-tests
+	@+$(MAKE) $(jobs) libxway tools programs-socket programs-fuzz
+	@exec tests/fuzz/run $(or $(ARGS),--minutes 60)
+
+.PHONY: test-apps
+test-apps: ## Debian applications between two guests, by xway and by TCP; takes root, ARGS="--only GLOB"
+	@+$(MAKE) deps-apps
+	@+$(MAKE) $(jobs) tools
+	@exec tests/apps/run $(ARGS)
 
 # A stamp, so that an unchanged document costs nothing.
 .PHONY: abi
-abi: build/abi/checked ## do docs/protocol.md and docs/local.md agree with the headers?
-build/abi/checked: docs/protocol.md docs/local.md $(headers) libxway/arena.h libxway/wire.h $(wildcard tests/abi/*)
+abi: build/abi/checked ## do protocol.md and local.md agree with the headers, and sockets.md with the socket cases?
+build/abi/checked: docs/protocol.md docs/local.md docs/sockets.md $(headers) libxway/arena.h libxway/wire.h \
+		$(wildcard tests/socket/cases_*.cpp tests/abi/*)
 	@mkdir -p $(@D)
 	@tests/abi/run >$(@D)/log 2>&1 || { cat $(@D)/log; exit 1; }
-	@echo "  ABI     docs/protocol.md, docs/local.md: $$(tail -n 1 $(@D)/log)"
+	@echo "  ABI     docs/protocol.md, docs/local.md, docs/sockets.md: $$(tail -n 1 $(@D)/log)"
 	@touch $@
 
 .PHONY: vm
@@ -120,14 +141,16 @@ bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick:
 	@+$(MAKE) $(jobs) libxway programs-bench
 	@exec bench/local $(ARGS)
 
-.PHONY: deps deps-test deps-local deps-local-tests deps-bench
+.PHONY: deps deps-test deps-apps deps-kernels deps-local deps-local-tests deps-bench
 deps: lists := tests/packages tests/vm/packages
 deps-test: lists := tests/packages tests/vm/packages tests/packages-local-apps
+deps-kernels: lists := tests/packages tests/vm/packages tests/vm/packages-kernels
+deps-apps: lists := tests/packages tests/vm/packages tests/packages-apps
 deps-local: lists := tests/packages-local
 deps-local-tests: lists := tests/packages tests/packages-local-apps
 deps-bench: lists := tests/packages-local tests/packages-bench
 deps: ## install the Debian packages that are missing, if any
-deps deps-test deps-local deps-local-tests deps-bench:
+deps deps-test deps-apps deps-kernels deps-local deps-local-tests deps-bench:
 	@[ "$(DEPS)" != 0 ] || exit 0; $(install_packages)
 
 # Asks dpkg first: on a machine that has all, nothing is run, asked or said.
