@@ -592,7 +592,7 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 	long timeo = sock_rcvtimeo(sk, flags & MSG_DONTWAIT);
 	int target = sock_rcvlowat(sk, flags & MSG_WAITALL, len);
 	struct iov_iter start = msg->msg_iter;
-	bool ended, retried = false;
+	bool ended, waits, retried = false;
 	size_t done = 0;
 	int n, end_err;
 
@@ -637,9 +637,11 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 				n = sock_error(sk);	/* told once, as TCP does */
 			break;
 		}
+		waits = timeo;
 		n = xway_rx_wait(conn, sk, &timeo, done, flags & MSG_PEEK ? done : 0,
 				 &retried);
-		if (n)
+		/* TCP sleeps once for a read of no bytes, whatever ends that. */
+		if (n || (!len && waits && (!timeo || signal_pending(current))))
 			break;
 	}
 	if (done) {

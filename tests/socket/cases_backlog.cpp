@@ -45,7 +45,8 @@ void backlog_overflows_and_drains::client(Side& side) {
         CHECK_EQ(side.await(fds[i].get(), POLLOUT), POLLOUT);
         set_nonblocking(fds[i].get(), false);
         Mirrored talk(side, fds[i].get());
-        talk.round(2000);
+        /* One segment: a listener that has sent SYN cookies resets whoever begins with another. */
+        talk.round(1000);
         talk.end();
         fds[i].reset();
     }
