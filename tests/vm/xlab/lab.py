@@ -93,6 +93,7 @@ class Lab:
         self.restarts = []      # names of PVH guests that the emulator made us start again
         self.waited = 0         # seconds that another lab kept us waiting
         self._lock = self._qemu = self._channel = None
+        self._starting = False
         self._consoles = {}
 
     def __enter__(self):
@@ -132,7 +133,7 @@ class Lab:
                           cpu="qemu64" + (",+svm,+npt" if pvh else ""),
                           dom0_arguments=self.dom0.arguments + (" xlab.shell" if self.terminal else ""),
                           terminal=self.terminal, disks=self.disks)
-        self._channel = Channel(self._qemu.socket, self._qemu.check)
+        self._channel = Channel(self._qemu.socket, self._check)
         if not self._channel.wait_until(lambda: 0 in self._channel.up, BOOT_TIMEOUT):
             raise LabTimeout(f"dom0 did not start in {BOOT_TIMEOUT} s; see {self._qemu.console}")
         if self.disks:
@@ -249,10 +250,12 @@ class Lab:
 
     def create(self, *names):
         """Starts guests, one or several at once, and waits until their agents answer."""
+        self._starting = True       # that a PVH guest faults now is dealt with below
         for name in names:
             self._create(name)
         for name in names:
             self._await(name)
+        self._starting = False
 
     def _create(self, name):
         guest = self._guest(name)
@@ -295,6 +298,16 @@ class Lab:
     def has_faulted(self, name):
         """Whether Xen says that this guest has triple-faulted: on PVH sometimes a fault of the emulator."""
         return f"d{self.domids.get(name)}v0 Triple fault" in self._qemu.console_text()
+
+    def faulted(self):
+        """Names of the guests that have."""
+        return [name for name in self.domids if self.has_faulted(name)]
+
+    def _check(self):
+        """Raises LabError if the machine has ended, or a guest that was up has faulted: who waits for it waits in vain."""
+        self._qemu.check()
+        if not self._starting and (gone := self.faulted()):
+            raise LabError(f"guest {gone[0]} has triple-faulted, see {self.out}/console-dom0.log")
 
     def wait_guest(self, name, timeout=GUEST_TIMEOUT):
         """Waits until the guest's agent answers, after attach()."""
