@@ -290,6 +290,10 @@ XWAY_EXPORT int shutdown(int fd, int how) {
         table_set(fd, listener_close(entry)); // it listens no more
     if (!ep)
         return real.shutdown(fd, how);
+    if (ep->sent_late != Late::kNo) {
+        errno = ENOTCONN;
+        return -1;
+    }
     ep->touched = true;
     if (how == SHUT_WR || how == SHUT_RDWR) {
         ep->wr_shut = true;

@@ -245,6 +245,7 @@ class Tests:
         """tcpdump on dom0's bridge: once both directions ride rings, 100 MiB pass and no segment carries a byte."""
         self.lab.run("dom0", "rm -f /tmp/bridge.pcap")
         with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.link_up()
             dump = self.lab.start("dom0", "exec tcpdump -Z root -U -i xenbr0 -s 96 -w /tmp/bridge.pcap tcp port 7000")
             self.lab.wait_until("dom0", "[ -s /tmp/bridge.pcap ]")
             job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections 1 --bytes {150 * MIB}")
