@@ -71,9 +71,11 @@ void xway_passed_over(const struct sock *sk, const struct xway_peer *peer)
 /* A client is connected: now its neighbour is known. Not a peer: it is TCP's own again. */
 static void xway_client_established(struct sock *sk)
 {
-	struct xway_peer *peer = xway_peers_any() ? xway_peer_of_sock(sk) : NULL;
 	struct xway_conn *conn = xway_conn_of(sk);
+	struct xway_peer *peer = NULL;
 
+	if (xway_peers_any() && (conn || !(sk->sk_kern_sock || xway_sock_is_local(sk))))
+		peer = xway_peer_of_sock(sk);
 	if (!conn) {
 		xway_passed_over(sk, peer);
 	} else if (peer && !tcp_sk(sk)->syn_fastopen) {

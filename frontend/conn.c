@@ -345,10 +345,16 @@ void xway_conns_forget_hellos(struct xway_link *link)
 
 void xway_conn_tcp_only(struct xway_conn *conn, enum xway_why why)
 {
+	bool attached;
+
 	if (test_and_set_bit(XWAY_CONN_TCP_ONLY, &conn->flags))
 		return;
 	mutex_lock(&conn->tx_mutex);
-	if (conn->attached) {
+	/* Attaching looks at the bit under the lock: if it has not seen it, it is complete now. */
+	spin_lock_bh(&conn->lock);
+	attached = conn->attached;
+	spin_unlock_bh(&conn->lock);
+	if (attached) {
 		xway_tx_leave_ring(conn);
 		xway_slot_set_flag(conn, XWAY_SLOT_TCP_ONLY);
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);

@@ -98,14 +98,18 @@ static void xway_conn_close_slot(struct xway_conn *conn, enum xway_end end)
 
 void xway_conn_reset(struct xway_conn *conn, struct sock *sk)
 {
+	bool lost = test_bit(XWAY_CONN_LOST, &conn->flags);
+
 	if (READ_ONCE(sk->sk_state) != TCP_CLOSE) {
-		/* As TCP says it of a reset. */
-		tcp_abort(sk, READ_ONCE(sk->sk_state) == TCP_CLOSE_WAIT ? EPIPE : ECONNRESET);
+		/* As TCP says it of a reset; of lost bytes a receiver is told as of no other. */
+		tcp_abort(sk, !lost && READ_ONCE(sk->sk_state) == TCP_CLOSE_WAIT ?
+			      EPIPE : ECONNRESET);
 		xway_conn_stat_inc(conn, conns_reset);
 	}
-	if (!test_bit(XWAY_CONN_LOST, &conn->flags))
+	if (!lost)
 		return;		/* what has arrived may be read, as after TCP's own reset */
 	lock_sock(sk);
+	sock_reset_flag(sk, SOCK_DONE);		/* a FIN is no end where bytes before it are missing */
 	__skb_queue_purge(&sk->sk_receive_queue);
 	WRITE_ONCE(tcp_sk(sk)->copied_seq, tcp_sk(sk)->rcv_nxt);
 	release_sock(sk);

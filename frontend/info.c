@@ -14,7 +14,9 @@
  *	lsndtime	a pause in sending makes it forget its congestion window. Bytes in a ring prove
  *			nothing about the network: TCP finds its own value again when it sends
  *	lrcvtime	keepalive probes are due so long after it, and they are to go on: they keep the
- *			TCP rail alive, and what lies on its way. So it is left alone under SO_KEEPALIVE
+ *			TCP rail alive, and what lies on its way. So it is left alone under SO_KEEPALIVE.
+ *			A pause in receiving makes TCP acknowledge at once for a while: the first segments
+ *			behind a ring may be acknowledged later than that, as those of a stream are
  */
 #include "info.h"
 

@@ -132,8 +132,12 @@ static void xway_mon_show(struct net *net, const struct xway_conn *conn, struct 
 /* Where the stream is that @sk receives: what its packets acknowledge. A guess of this moment. */
 static u32 xway_mon_rx_seq(const struct xway_conn *conn, const struct sock *sk)
 {
-	return READ_ONCE(tcp_sk(sk)->copied_seq) - sock_flag(sk, SOCK_DONE) +
-	       (u32)READ_ONCE(conn->rx_ring);
+	u32 seq = READ_ONCE(tcp_sk(sk)->copied_seq);
+
+	/* A FIN that TCP has taken with the byte before it is no byte of the stream. */
+	if (sock_flag(sk, SOCK_DONE) && seq == READ_ONCE(tcp_sk(sk)->rcv_nxt))
+		seq--;
+	return seq + (u32)READ_ONCE(conn->rx_ring);
 }
 
 /* TCP's part of the stream stands still while a ring is used, and once the FIN is out. */
@@ -188,9 +192,9 @@ static int xway_mon_open(struct net_device *dev)
 	struct xway_mon *mon = netdev_priv(dev);
 	struct inet6_dev *six = __in6_dev_get(dev);
 
-	/* It shows packets, and is to send none of its own. */
+	/* It shows packets: it is to send none of its own, and no route is to lead here. */
 	if (six)
-		WRITE_ONCE(six->cnf.addr_gen_mode, IN6_ADDR_GEN_MODE_NONE);
+		WRITE_ONCE(six->cnf.disable_ipv6, 1);
 	mon->dev = dev;
 	spin_lock(&xway_mons_lock);
 	list_add_rcu(&mon->list, &xway_mons);

@@ -352,9 +352,9 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 			if (n <= 0)
 				return n;
 			xway_rx_took(&rx, n);
+			conn->rx_at = tcp_jiffies32;	/* before the count that it dates */
 			xway_rx_commit(conn, &rx);
 			xway_rx_publish(conn, old);
-			conn->rx_at = tcp_jiffies32;
 			xway_info_later(conn);
 			xway_conn_stat_add(conn, rx_ring_bytes, n);
 			return n;
@@ -457,9 +457,12 @@ bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk)
 }
 
 /* Can nothing come any more? If so, *@err is what recvmsg returns, in TCP's order of checks. */
-static bool xway_rx_ended(struct sock *sk, int *err)
+static bool xway_rx_ended(const struct xway_conn *conn, struct sock *sk, int *err)
 {
-	if (sock_flag(sk, SOCK_DONE))
+	if (unlikely(test_bit(XWAY_CONN_LOST, &conn->flags)) &&
+	    (READ_ONCE(sk->sk_err) || READ_ONCE(sk->sk_state) != TCP_CLOSE))
+		*err = -(READ_ONCE(sk->sk_err) ?: ECONNRESET);	/* whatever FIN has come */
+	else if (sock_flag(sk, SOCK_DONE))
 		*err = 0;
 	else if (READ_ONCE(sk->sk_err))
 		*err = -READ_ONCE(sk->sk_err);
@@ -493,7 +496,7 @@ static bool xway_rx_spin(struct xway_conn *conn, struct sock *sk)
 	do {
 		hit = xway_load_acquire(&conn->peer_slot->prod) != seen ||
 		      READ_ONCE(tp->rcv_nxt) != tcp_seen ||
-		      xway_rx_ended(sk, &unused);
+		      xway_rx_ended(conn, sk, &unused);
 		if (hit || need_resched() || signal_pending(current))
 			break;
 		cpu_relax();
@@ -546,7 +549,7 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	else if ((partial || have) && READ_ONCE(sk->sk_rcvlowat) > 1)
 		slice = min_t(long, slice, XWAY_LOOK);	/* see xway_rx_watch_lowat() */
 	*retried = true;
-	if (slice && !xway_rx_ended(sk, &unused) && !xway_sock_must_restart(sk, partial)) {
+	if (slice && !xway_rx_ended(conn, sk, &unused) && !xway_sock_must_restart(sk, partial)) {
 		mutex_unlock(&conn->rx_mutex);
 		xway_stat_inc(sleeps_rx);
 		WRITE_ONCE(conn->woken_at, 0);
@@ -600,7 +603,7 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 	for (;;) {
 		xway_conn_yield(conn, &conn->rx_mutex);
 		/* Before the rails are looked at, so that what was sent before the end is seen. */
-		ended = xway_rx_ended(sk, &end_err);
+		ended = xway_rx_ended(conn, sk, &end_err);
 		smp_rmb();
 		if (!len && xway_rx_readable(conn, sk)) {
 			n = 0;
@@ -768,7 +771,8 @@ int xway_rx_privatise(struct xway_conn *conn)
 	sk = xway_conn_sock(conn);
 	if (!sk)
 		return xway_rx_discard(conn);
-	err = __xway_rx_privatise(conn, sk);
+	err = test_bit(XWAY_CONN_LOST, &conn->flags) ? xway_rx_discard(conn) :
+						       __xway_rx_privatise(conn, sk);
 	sock_put(sk);
 	return err;
 }

@@ -40,10 +40,11 @@ struct xway_stats {
 DECLARE_PER_CPU(struct xway_stats, xway_stats);
 
 struct xway_account {
-	refcount_t		ref;
+	struct xway_stats __percpu *stats;	/* constant */
 	domid_t			domid;	/* constant; DOMID_INVALID: a namespace's */
+	/* Written as connections come and go: not on the line that those at work read. */
+	refcount_t		ref ____cacheline_aligned_in_smp;
 	struct list_head	list;	/* xway_accounts_lock; of peers only */
-	struct xway_stats __percpu *stats;
 };
 
 /* To the module's total alone. Any context. */

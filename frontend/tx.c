@@ -2,6 +2,7 @@
 /*
  * tx.c - the sending direction: choose a rail, move the bytes, wait for room.
  */
+#include <linux/net_tstamp.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
 #include <linux/timer.h>
@@ -205,8 +206,8 @@ static int xway_tx_copy(struct xway_conn *conn, struct msghdr *msg, size_t want)
 	if (conn->tx.prod == old)
 		return want ? -EFAULT : 0;
 	xway_tx_publish(conn, old);
+	conn->tx_at = tcp_jiffies32;	/* before the count that it dates */
 	conn->tx_ring += conn->tx.prod - old;
-	conn->tx_at = tcp_jiffies32;
 	xway_info_later(conn);
 	xway_conn_stat_add(conn, tx_ring_bytes, conn->tx.prod - old);
 	return conn->tx.prod - old;
@@ -357,6 +358,22 @@ static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	return 0;
 }
 
+/* Does the program want to be told when its bytes leave, or are acknowledged? Packets alone know. */
+static bool xway_tx_is_timed(const struct sock *sk, struct msghdr *msg)
+{
+	struct cmsghdr *cmsg;
+
+	if (unlikely(READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_TX_RECORD_MASK))
+		return true;
+	if (unlikely(msg->msg_controllen))
+		for_each_cmsghdr(cmsg, msg)
+			if (CMSG_OK(msg, cmsg) && cmsg->cmsg_level == SOL_SOCKET &&
+			    (cmsg->cmsg_type == SO_TIMESTAMPING_OLD ||
+			     cmsg->cmsg_type == SO_TIMESTAMPING_NEW))
+				return true;
+	return false;
+}
+
 int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t size)
 {
 	long timeo = sock_sndtimeo(sk, msg->msg_flags & MSG_DONTWAIT);
@@ -367,6 +384,8 @@ int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 		xway_conn_tcp_only(conn, XWAY_WHY_URGENT);
 	else if ((msg->msg_flags & MSG_ZEROCOPY) && sock_flag(sk, SOCK_ZEROCOPY))
 		xway_conn_tcp_only(conn, XWAY_WHY_ZEROCOPY);
+	else if (xway_tx_is_timed(sk, msg))
+		xway_conn_tcp_only(conn, XWAY_WHY_TIMESTAMPS);
 
 	mutex_lock(&conn->tx_mutex);
 	for (;;) {

@@ -36,8 +36,9 @@ def remember(lab, disk, rows):
     results = _load(lab, disk)
     results["rows"][rows[0].app] = [asdict(row) for row in rows]
     results["kernel"] = lab.run("a", "uname -r", check=True).stdout.strip()
-    results["xen"] = "".join(lab.run("dom0", f"xl info {key}", check=True).stdout.strip()
-                             for key in ("xen_major", "xen_minor", "xen_extra")).strip()
+    major, minor, extra = (lab.run("dom0", f"xl info {key}", check=True).stdout.strip()
+                           for key in ("xen_major", "xen_minor", "xen_extra"))
+    results["xen"] = f"{major}.{minor}{extra}"
     RESULTS.write_text(json.dumps(results, indent=1))
 
 

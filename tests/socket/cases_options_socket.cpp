@@ -347,6 +347,55 @@ bool receives_stamp(int fd, StreamReader& in, std::size_t n, int type) {
     return false;
 }
 
+/* 100 bytes that are to be acknowledged to us; with `by_message` this call alone says so. */
+void send_stamped(int fd, StreamWriter& out, bool by_message) {
+    if (!by_message) {
+        out.send(100);
+        return;
+    }
+    std::vector<std::byte> bytes = out.next(100);
+    iovec part{bytes.data(), bytes.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(std::uint32_t))] = {};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* cmsg = CMSG_FIRSTHDR(&message);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SO_TIMESTAMPING;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(std::uint32_t));
+    const std::uint32_t flags = SOF_TIMESTAMPING_TX_ACK;
+    std::memcpy(CMSG_DATA(cmsg), &flags, sizeof flags);
+    CHECK_EQ(SYS(sendmsg(fd, &message, 0)), 100);
+    out.advance(100);
+}
+
+/* What the error queue says of one acknowledgement: true once it is there. */
+bool takes_stamp(int fd) {
+    char control[512];
+    msghdr message{};
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+        CHECK_EQ(errno_text(errno), "EAGAIN");
+        return false;
+    }
+    bool stamp = false, acknowledged = false;
+    for (cmsghdr* cmsg = CMSG_FIRSTHDR(&message); cmsg; cmsg = CMSG_NXTHDR(&message, cmsg)) {
+        stamp |= cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_TIMESTAMPING;
+        if ((cmsg->cmsg_level == SOL_IP && cmsg->cmsg_type == IP_RECVERR) ||
+            (cmsg->cmsg_level == SOL_IPV6 && cmsg->cmsg_type == IPV6_RECVERR)) {
+            sock_extended_err error;
+            std::memcpy(&error, CMSG_DATA(cmsg), sizeof error);
+            acknowledged =
+                error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING && error.ee_info == SCM_TSTAMP_ACK;
+        }
+    }
+    CHECK(stamp && acknowledged);
+    return true;
+}
+
 } // namespace
 
 TWO_SIDED(receive_timestamps, kPair | kCold)
@@ -383,6 +432,28 @@ void receive_timestamps::client(Side& side) {
     talk.end();
 }
 void receive_timestamps::server(Side& side) {
+    mirror_pair(side);
+}
+
+TWO_SIDED(send_timestamps, kPair | kCold)
+void send_timestamps::client(Side& side) {
+    constexpr int kTold = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY;
+    Mirrored talk(side);
+    const int fd = side.sock.get();
+    talk.round();
+    for (bool by_message : {true, false}) {
+        set_option(fd, SOL_SOCKET, SO_TIMESTAMPING,
+                   kTold | (by_message ? 0 : SOF_TIMESTAMPING_TX_ACK));
+        send_stamped(fd, talk.out(), by_message);
+        talk.back().receive(100);
+        side.await_true("a timestamp", [&] { return takes_stamp(fd); });
+        set_option(fd, SOL_SOCKET, SO_TIMESTAMPING, 0);
+        talk.round();
+        CHECK(!takes_stamp(fd));
+    }
+    talk.end();
+}
+void send_timestamps::server(Side& side) {
     mirror_pair(side);
 }
 
