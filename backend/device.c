@@ -188,6 +188,7 @@ static bool xway_device_announced(struct xway_device *dev)
 
 int xway_device_attach(struct xway_device *dev)
 {
+	enum xenbus_state state;
 	u64 instance;
 	int err;
 
@@ -214,9 +215,12 @@ int xway_device_attach(struct xway_device *dev)
 
 	/*
 	 * Last, since from here on the frontend reads what stands above. What xenbus remembers of
-	 * BE/state may be about a BE that the toolstack has replaced: write in any case.
+	 * BE/state may be about a BE that the toolstack has replaced, and Linux 7 writes nothing
+	 * where it remembers something else than Initialising, and finds that. A second InitWait
+	 * has to be written, too: it is what makes the frontend look.
 	 */
-	dev->xenbus->state = XenbusStateUnknown;
+	state = xenbus_read_unsigned(dev->xenbus->nodename, "state", XenbusStateUnknown);
+	dev->xenbus->state = state == XenbusStateInitWait ? XenbusStateUnknown : state;
 	xenbus_switch_state(dev->xenbus, XenbusStateInitWait);
 	return 0;
 }
