@@ -263,23 +263,32 @@ static int xway_rx_copy_shown(struct xway_conn *conn, struct sock *sk, const str
 	return done || !want ? done : -EFAULT;
 }
 
-/* Receive by TCP without waiting, and not past a mark. */
-static int xway_rx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, u32 want,
-		       int flags)
+/* A receive's control messages begin anew. */
+static void xway_rx_rewind(struct msghdr *msg, const struct msghdr *to)
+{
+	msg->msg_control = to->msg_control;
+	msg->msg_controllen = to->msg_controllen;
+	msg->msg_flags = to->msg_flags;
+}
+
+/*
+ * Receive by TCP without waiting, and not past a mark. @first: @msg as the program has given it; of
+ * several calls it is told what TCP says of the last, as by one of TCP's own.
+ */
+static int xway_rx_tcp(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
+		       const struct msghdr *first, u32 want, int flags)
 {
 	bool inq = tcp_sk(sk)->recvmsg_inq;
 	struct msghdr kept = *msg;
 	int n;
 
+	xway_rx_rewind(msg, first);
 	if (inq)	/* TCP would count its own bytes alone: see xway_rx_put_inq() */
 		msg->msg_controllen = 0;
 	n = xway_recv_stream(xway_base_prot(conn), sk, msg, want,
 			     (flags | MSG_DONTWAIT) & ~MSG_WAITALL);
-	if (inq) {
-		msg->msg_control = kept.msg_control;
-		msg->msg_controllen = kept.msg_controllen;
-		msg->msg_flags = kept.msg_flags;
-	}
+	if (inq || n <= 0)
+		xway_rx_rewind(msg, &kept);
 	if (n > 0 && !(flags & MSG_PEEK)) {
 		conn->rx_tcp += n;
 		xway_conn_stat_add(conn, rx_tcp_bytes, n);
@@ -318,8 +327,8 @@ static int xway_rx_bad(struct xway_conn *conn, struct sock *sk)
 }
 
 /* Take what there is, at most @want bytes. 0: nothing just now. rx_mutex held. */
-static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want,
-			int flags)
+static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
+			const struct msghdr *first, size_t want, int flags)
 {
 	struct xway_rx_step step;
 	struct xway_view view;
@@ -342,7 +351,8 @@ static int xway_rx_take(struct xway_conn *conn, struct sock *sk, struct msghdr *
 		case XWAY_RX_WAIT:
 			return 0;
 		case XWAY_RX_TCP:
-			return xway_rx_tcp(conn, sk, msg, min_t(size_t, want, step.len), flags);
+			return xway_rx_tcp(conn, sk, msg, first, min_t(size_t, want, step.len),
+					   flags);
 		case XWAY_RX_RING:
 			step.len = min3((size_t)step.len, want, (size_t)XWAY_RX_CHUNK);
 			n = xway_mon_on() ?
@@ -404,8 +414,8 @@ static int xway_rx_peek_tcp(struct sock *sk, struct msghdr *msg, u32 seq, u32 wa
 }
 
 /* MSG_PEEK: the same walk on a copy of the state. */
-static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t want,
-			int flags)
+static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
+			const struct msghdr *first, size_t want, int flags)
 {
 	struct xway_rx rx = conn->rx;
 	struct xway_rx_step step;
@@ -430,7 +440,7 @@ static int xway_rx_peek(struct xway_conn *conn, struct sock *sk, struct msghdr *
 				xway_rx_took(&rx, n);
 		} else if (step.op == XWAY_RX_TCP) {
 			n = done ? xway_rx_peek_tcp(sk, msg, seq, step.len, flags) :
-				   xway_rx_tcp(conn, sk, msg, step.len, flags);
+				   xway_rx_tcp(conn, sk, msg, first, step.len, flags);
 			if (n > 0)
 				seq += n;
 		} else {
@@ -594,7 +604,7 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 {
 	long timeo = sock_rcvtimeo(sk, flags & MSG_DONTWAIT);
 	int target = sock_rcvlowat(sk, flags & MSG_WAITALL, len);
-	struct iov_iter start = msg->msg_iter;
+	struct msghdr first = *msg;
 	bool ended, waits, retried = false;
 	size_t done = 0;
 	int n, end_err;
@@ -612,13 +622,13 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 		if (flags & MSG_PEEK) {
 			size_t before = done;
 
-			msg->msg_iter = start;
-			n = xway_rx_peek(conn, sk, msg, len, flags);
+			msg->msg_iter = first.msg_iter;
+			n = xway_rx_peek(conn, sk, msg, &first, len, flags);
 			done = n > 0 ? n : 0;
 			retried &= done <= before;
 			n = n > 0 ? 0 : n;
 		} else {
-			n = xway_rx_take(conn, sk, msg, len - done, flags);
+			n = xway_rx_take(conn, sk, msg, &first, len - done, flags);
 		}
 		if (n > 0) {
 			done += n;

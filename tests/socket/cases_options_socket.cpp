@@ -328,8 +328,8 @@ void bound_to_its_device::server(Side& side) {
 
 namespace {
 
-/* One recvmsg(): whether SCM_TIMESTAMP, or whatever `type`, came with the bytes. */
-bool receives_stamp(int fd, StreamReader& in, std::size_t n, int type) {
+/* One recvmsg(): how many SCM_TIMESTAMP, or whatever `type`, came with the bytes. */
+int stamps_received(int fd, StreamReader& in, std::size_t n, int type, int flags = 0) {
     std::vector<std::byte> bytes(n);
     iovec piece{bytes.data(), bytes.size()};
     alignas(cmsghdr) char control[256];
@@ -338,13 +338,14 @@ bool receives_stamp(int fd, StreamReader& in, std::size_t n, int type) {
     m.msg_iovlen = 1;
     m.msg_control = control;
     m.msg_controllen = sizeof control;
-    const auto got = static_cast<std::size_t>(SYS(recvmsg(fd, &m, 0)));
+    const auto got = static_cast<std::size_t>(SYS(recvmsg(fd, &m, flags)));
     in.accept(std::span(bytes).first(got));
     in.receive(n - got);
+    CHECK_EQ(m.msg_flags & MSG_CTRUNC, 0);
+    int count = 0;
     for (cmsghdr* c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == type)
-            return true;
-    return false;
+        count += c->cmsg_level == SOL_SOCKET && c->cmsg_type == type;
+    return count;
 }
 
 /* 100 bytes that are to be acknowledged to us; with `by_message` this call alone says so. */
@@ -423,11 +424,14 @@ void receive_timestamps::client(Side& side) {
         /* Packets are stamped a little after the first socket has asked for it. */
         side.await_true("a timestamp", [&] {
             talk.out().send(100);
-            return receives_stamp(fd, talk.back(), 100, type);
+            return stamps_received(fd, talk.back(), 100, type) == 1;
         });
+        /* Many segments, one call: one time. */
+        talk.out().send(60000);
+        CHECK_EQ(stamps_received(fd, talk.back(), 60000, type, MSG_WAITALL), 1);
         set_option(fd, SOL_SOCKET, name, 0);
         talk.out().send(100);
-        CHECK(!receives_stamp(fd, talk.back(), 100, type));
+        CHECK_EQ(stamps_received(fd, talk.back(), 100, type), 0);
     }
     talk.end();
 }
