@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # The only entry: `make` lists what there is. V=1 shows the commands, KDIR=DIR names the kernel to build
-# for, DEPS=0 leaves packages alone.
+# for, DEPS=0 leaves packages alone. MINUTES is how long `make test` may take, 0: as long as it does.
 
 PREFIX		?= /usr
 DESTDIR		?=
 DEPS		?= 1
+MINUTES		?= 80
+began		:= $(shell date +%s)
 
 .DEFAULT_GOAL	:= help
 MAKEFLAGS	+= --no-print-directory
@@ -73,10 +75,10 @@ clean: ## remove all that was built
 ##@ Test
 
 .PHONY: test
-test: ## everything: packages, build, units, applications, then Xen with PV and with PVH guests
+test: ## everything: packages, build, units, applications, then Xen with PV and PVH guests (MINUTES=80: less if slow)
 	@+$(MAKE) deps-test
 	@+$(MAKE) $(jobs) all
-	@exec tests/run
+	@exec tests/run --minutes $(MINUTES) --began $(began)
 
 .PHONY: test-kernels
 test-kernels: ## the modules on Linux 6.12 and 7.x of Debian's backports, which it downloads (400 MB): VM tests
