@@ -198,8 +198,8 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
         now |= events & (POLLOUT | POLLWRNORM);
     if (peer_has_closed(ep)) {
         if (rx_over(ep))
-            now |= events & (POLLIN | POLLRDNORM | POLLRDHUP);
-        now |= events & (POLLOUT | POLLWRNORM);
+            now |= events & (POLLIN | POLLRDNORM);
+        now |= events & (POLLOUT | POLLWRNORM | POLLRDHUP); // whatever is still to be read
         if (const Late late = ep->sent_late; late != Late::kNo)
             now |= (late == Late::kSent ? POLLERR : 0) | POLLHUP |
                    (events & (POLLIN | POLLRDNORM | POLLRDHUP));

@@ -62,6 +62,7 @@ void send_timeout::client(Side& side) {
         timed_out = n < 0;
     }
     CHECK(timed_out);
+    out.fill(); /* what room was found since */
     check_timeout(side, [&] { return out.send_some(1); });
     set_timeout(fd, SO_SNDTIMEO, 0);
     side.tell_number(static_cast<long long>(out.position()));
