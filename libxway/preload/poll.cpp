@@ -197,13 +197,15 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
     if ((events & (POLLOUT | POLLWRNORM)) && tx_ring && tx_news(ep))
         now |= events & (POLLOUT | POLLWRNORM);
     if (peer_has_closed(ep)) {
-        if (rx_over(ep))
+        const bool over = rx_over(ep);
+        if (over)
             now |= events & (POLLIN | POLLRDNORM);
         now |= events & (POLLOUT | POLLWRNORM | POLLRDHUP); // whatever is still to be read
         if (const Late late = ep->sent_late; late != Late::kNo)
             now |= (late == Late::kSent ? POLLERR : 0) | POLLHUP |
                    (events & (POLLIN | POLLRDNORM | POLLRDHUP));
-        if (now)
+        // Bytes that are still to be read may stand behind a switch: those are looked for below.
+        if (now && (over || (events & ~now & (POLLIN | POLLRDNORM)) == 0))
             return now;
     }
     const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
