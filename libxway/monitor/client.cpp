@@ -119,7 +119,7 @@ void Client::send(const WireMsg& msg, std::vector<SharedFd> fds) {
     if (lost_)
         return;
     if (queue_.size() >= kQueueMax)
-        return lose();
+        return owner_.on_deaf(*this);
     queue_.push_back(std::move(message));
 }
 

@@ -30,6 +30,8 @@ public:
         // The descriptors in the packet are the owner's from here on.
         virtual void on_packet(Client& client, Packet packet) = 0;
         virtual void on_malformed(Client& client, Packet packet) = 0;
+        // It does not read what it is sent; what was just to be sent is dropped.
+        virtual void on_deaf(Client& client) = 0;
         // Once, whatever comes first: end of the process, end of the connection, lose(). The client
         // must outlive the call; the owner forgets it later.
         virtual void on_lost(Client& client) = 0;

@@ -224,6 +224,10 @@ void Monitor::on_malformed(Client& client, Packet packet) {
     inspector_.dispose(client.id(), client.caller().uid, std::move(packet.fds));
 }
 
+void Monitor::on_deaf(Client& client) {
+    violation(client, fmt::format("leaves {} messages unread", client.queued()));
+}
+
 void Monitor::violation(Client& client, const std::string& what) {
     if (client.is_lost())
         return;

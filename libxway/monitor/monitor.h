@@ -66,6 +66,7 @@ private:
     void accept_one(UniqueFd socket);
     void on_packet(Client& client, Packet packet) override;
     void on_malformed(Client& client, Packet packet) override;
+    void on_deaf(Client& client) override;
     void on_lost(Client& client) override;
     void bury();
     void violation(Client& client, const std::string& what);

@@ -32,6 +32,7 @@ namespace xway {
 namespace {
 
 constexpr std::int64_t kRetryNs = 1'000'000'000; // between two looks for an xwayd
+constexpr std::uint32_t kMailMost = 64;          // unread before another is registered
 constexpr std::uint64_t kPointerBits = (1ull << 48) - 1;
 
 Lock lock;
@@ -478,6 +479,14 @@ void read_messages() {
     }
 }
 
+// With the lock. Who asks has to listen, or xwayd gives up: the connections that the answers are
+// about may all be closed before anybody looks for them.
+void read_old_mail() {
+    const Mailbox* box = mailbox;
+    if (!box || box->mail.load(std::memory_order_acquire) - mail_read >= kMailMost)
+        read_messages();
+}
+
 // With the lock. Does xwayd want to hear of such a connection?
 bool is_wanted(const Endpoint* ep) {
     if (ep->foreign && !mailbox)
@@ -512,6 +521,7 @@ void registrar_register(Endpoint* ep, int fd) {
     const KeepErrno keep;
     const Guard guard(lock);
     Phase fresh = Phase::kNew;
+    read_old_mail();
     if (!connect_monitor() || !is_wanted(ep)) {
         ep->calls = 0;
         return;

@@ -103,6 +103,7 @@ TEST_F(MonitorTest, who_never_reads_is_disconnected) {
         sending = deaf.enroll(i, udp.get());
     EXPECT_FALSE(sending);
     EXPECT_TRUE(good.is_served());
+    EXPECT_EQ(counter("violations"), 1u);
 }
 
 // The last close() of such a socket waits for its peer, for as long as the socket's owner wants.
