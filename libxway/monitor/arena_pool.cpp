@@ -31,6 +31,21 @@ void wake_all(std::atomic<std::uint32_t>& word) {
 
 } // namespace
 
+Carried Carried::by(const SlotSide& side) {
+    const auto once = [](const std::uint64_t& bytes) {
+        return __atomic_load_n(&bytes, __ATOMIC_RELAXED);
+    };
+    return {once(side.tx_ring), once(side.tx_tcp), once(side.rx_ring), once(side.rx_tcp)};
+}
+
+Carried& Carried::operator+=(const Carried& other) {
+    tx_ring += other.tx_ring;
+    tx_tcp += other.tx_tcp;
+    rx_ring += other.rx_ring;
+    rx_tcp += other.rx_tcp;
+    return *this;
+}
+
 Result<std::unique_ptr<Arena>> Arena::create(std::uint32_t id, const Party& a, const Party& b,
                                              Clock::time_point now) {
     auto fd = make_memory("xway-arena", kArenaBytes);
@@ -67,12 +82,9 @@ std::uint32_t Arena::take(const Registration& side0, const Registration& side1,
 }
 
 bool Arena::release(std::uint32_t slot, unsigned side, Clock::time_point now) {
-    SlotUse& use = uses_[slot];
-    if (!use.used || !use.holder[side].holds)
+    if (!uses_[slot].used || !uses_[slot].holder[side].holds)
         return false;
-    use.holder[side].holds = false;
-    if (!use.holder[1 - side].holds)
-        set_free(slot, now);
+    leave(slot, side, now);
     return true;
 }
 
@@ -85,14 +97,11 @@ std::uint64_t Arena::bury(unsigned side, Clock::time_point now) {
 
     std::uint64_t slots = 0;
     for (std::uint32_t slot = 0; slot < kArenaSlots; ++slot) {
-        SlotUse& use = uses_[slot];
+        const SlotUse& use = uses_[slot];
+        if (use.used && use.holder[side].holds)
+            leave(slot, side, now);
         if (!use.used)
             continue;
-        use.holder[side].holds = false;
-        if (!use.holder[1 - side].holds) {
-            set_free(slot, now);
-            continue;
-        }
         slots |= std::uint64_t{1} << slot;
         SlotSide& sleeper = view().slot(slot)->side[1 - side];
         for (auto* word : {&sleeper.rx_wait, &sleeper.tx_wait}) {
@@ -138,9 +147,25 @@ void Arena::set_knows(ClientId client) {
         party.knows |= party.client == client;
 }
 
-void Arena::set_free(std::uint32_t slot, Clock::time_point now) {
-    uses_[slot].used = false;
-    uses_[slot].since = now;
+Carried Arena::carried() const {
+    Carried sum = left_;
+    for (std::uint32_t slot = 0; slot < kArenaSlots; ++slot) {
+        for (unsigned side = 0; side < 2; ++side) {
+            if (uses_[slot].used && uses_[slot].holder[side].holds)
+                sum += Carried::by(view().slot(slot)->side[side]);
+        }
+    }
+    return sum;
+}
+
+void Arena::leave(std::uint32_t slot, unsigned side, Clock::time_point now) {
+    SlotUse& use = uses_[slot];
+    left_ += Carried::by(view().slot(slot)->side[side]);
+    use.holder[side].holds = false;
+    if (use.holder[1 - side].holds)
+        return;
+    use.used = false;
+    use.since = now;
     free_.push_back(slot);
     idle_since_ = now;
 }
@@ -272,6 +297,13 @@ const std::set<std::uint32_t>& ArenaPool::of(ClientId client) const {
     return found == by_client_.end() ? kNone : found->second;
 }
 
+Carried ArenaPool::carried() const {
+    Carried sum = dropped_bytes_;
+    for (const auto& [id, arena] : arenas_)
+        sum += arena->carried();
+    return sum;
+}
+
 // Those that know it are to be told. Nobody uses any of its slots.
 std::vector<ArenaPool::Drop> ArenaPool::drop(std::uint32_t id) {
     const auto found = arenas_.find(id);
@@ -296,6 +328,7 @@ std::vector<ArenaPool::Drop> ArenaPool::drop(std::uint32_t id) {
     if (of_pair->second.empty())
         by_pair_.erase(of_pair);
     count_uids(arena, -1);
+    dropped_bytes_ += arena.carried();
     arenas_.erase(found);
     return drops;
 }

@@ -39,6 +39,15 @@ struct Holder {
     bool holds = false; // has not released the slot yet
 };
 
+// Bytes that ends of connections have carried. What their processes say: any value at all.
+struct Carried {
+    std::uint64_t tx_ring = 0, tx_tcp = 0, rx_ring = 0, rx_tcp = 0;
+
+    // Each field is read once.
+    static Carried by(const SlotSide& side);
+    Carried& operator+=(const Carried& other);
+};
+
 struct SlotUse {
     bool used = false;
     bool warm = false; // its windows may have memory
@@ -78,6 +87,8 @@ public:
     std::uint64_t bury(unsigned side, Clock::time_point now);
     // Gives back the memory of windows that have been free since then. How many were.
     unsigned cool(Clock::time_point then, unsigned most);
+    // By all ends that were ever here.
+    [[nodiscard]] Carried carried() const;
     void set_knows(ClientId client);
     void use_up(ClientId client, std::uint64_t listener);
 
@@ -85,7 +96,8 @@ private:
     Arena(std::uint32_t id, const Party& a, const Party& b, SharedFd fd, Mapping map,
           Clock::time_point now);
 
-    void set_free(std::uint32_t slot, Clock::time_point now);
+    // One that holds the slot holds it no more.
+    void leave(std::uint32_t slot, unsigned side, Clock::time_point now);
 
     const std::uint32_t id_;
     const SharedFd fd_;
@@ -94,6 +106,7 @@ private:
     std::array<SlotUse, kArenaSlots> uses_;
     std::vector<std::uint32_t> free_; // the one that was used last at the end
     Clock::time_point idle_since_;
+    Carried left_; // by ends that hold no slot any more
 };
 
 class ArenaPool {
@@ -158,6 +171,9 @@ public:
     }
     [[nodiscard]] const std::set<std::uint32_t>& of(ClientId client) const;
 
+    // By all ends that were ever attached.
+    [[nodiscard]] Carried carried() const;
+
 private:
     using Pair = std::pair<ClientId, ClientId>;
 
@@ -176,6 +192,7 @@ private:
     std::map<uid_t, std::size_t> by_uid_;
     std::map<ClientId, std::set<std::uint32_t>> dropped_; // those that it knew, the last of them
     std::uint32_t tidied_ = 0;                            // the arena that tidy() looked at last
+    Carried dropped_bytes_;                               // by ends in arenas that are no more
 };
 
 } // namespace xway

@@ -45,7 +45,7 @@ struct Viewer {
 // One SlotSide, each field read once.
 struct Snapshot {
     std::uint32_t head, cons, tx_epoch, rx_epoch, why, order;
-    std::uint64_t tx_ring, tx_tcp, rx_ring, rx_tcp;
+    Carried bytes;
 
     explicit Snapshot(const SlotSide& side)
         : head(static_cast<std::uint32_t>(side.head.load(std::memory_order_relaxed))),
@@ -54,10 +54,7 @@ struct Snapshot {
           rx_epoch(once(side.rx_epoch)),
           why(once(side.why)),
           order(once(side.order)),
-          tx_ring(once(side.tx_ring)),
-          tx_tcp(once(side.tx_tcp)),
-          rx_ring(once(side.rx_ring)),
-          rx_tcp(once(side.rx_tcp)) {}
+          bytes(Carried::by(side)) {}
 
     [[nodiscard]] std::uint32_t ring_size() const {
         return order <= XWAY_RING_ORDER_MAX ? XWAY_PAGE_SIZE << order : 0;
@@ -104,8 +101,8 @@ void print_socket(Out& out, SocketLookup& lookup, const Arena& arena, std::uint3
     print(out, " tx={} rx={} why_tx={}", tx.rail, rx.rail,
           mine.why < XWAY_WHY_COUNT ? kWhyNames[mine.why] : "-");
     print(out, " tx_fill={} tx_size={} rx_fill={} rx_size={}", tx.fill, tx.size, rx.fill, rx.size);
-    print(out, " tx_ring={} tx_tcp={} rx_ring={} rx_tcp={}", mine.tx_ring, mine.tx_tcp,
-          mine.rx_ring, mine.rx_tcp);
+    print(out, " tx_ring={} tx_tcp={} rx_ring={} rx_tcp={}", mine.bytes.tx_ring, mine.bytes.tx_tcp,
+          mine.bytes.rx_ring, mine.bytes.rx_tcp);
     print(out, " tx_switches={} rx_switches={} age_ms={} inode={} uid={}", mine.tx_epoch,
           mine.rx_epoch, age_ms(use.since), end.inode, arena.party(side).uid);
     print(out, " pid={} arena={} slot={} direct={:d}\n", own, arena.id(), slot, end.direct);
@@ -146,6 +143,9 @@ void print_stat(Out& out, const MonitorState& state) {
     }
     print(out, "queued {}\n", counters.queued);
     print(out, "stocked {}\ngranted {}\n", counters.stocked, counters.granted);
+    const Carried bytes = state.arenas.carried();
+    print(out, "tx_ring_bytes {}\nrx_ring_bytes {}\ntx_tcp_bytes {}\nrx_tcp_bytes {}\n",
+          bytes.tx_ring, bytes.rx_ring, bytes.tx_tcp, bytes.rx_tcp);
     print(out, "violations {}\nstuck {}\narenas {}\nslots {}\narena_bytes {}\n",
           counters.violations, counters.stuck, state.arenas.all().size(), slots,
           state.arenas.all().size() * kArenaBytes);

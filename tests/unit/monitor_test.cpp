@@ -546,6 +546,36 @@ TEST_F(MonitorTest, an_arena_without_connections_goes_with_its_process) {
     EXPECT_EQ(drop->msg.arena, pair.a.arena);
 }
 
+TEST_F(MonitorTest, bytes_are_counted_beyond_the_end_of_their_connection) {
+    start();
+    WireClient a = client(), b = client();
+    const Attached pair = attach(a, b), other = attach(a, b, 2);
+    ASSERT_EQ(other.a.arena, pair.a.arena);
+    const auto side = [&](const WireMsg& end) -> SlotSide& {
+        return pair.a_map.view.slot(end.slot)->side[end.side];
+    };
+    side(pair.a).tx_ring = 1000;
+    side(pair.b).rx_ring = 900;
+    side(other.a).tx_ring = 30;
+    side(other.b).tx_tcp = 7;
+    EXPECT_EQ(counter("tx_ring_bytes"), 1030u);
+    a.release(pair.a);
+    b.release(pair.b);
+    ASSERT_TRUE(becomes("slots", 1));
+    EXPECT_EQ(counter("tx_ring_bytes"), 1030u) << "one end has gone, one is there";
+    const Attached again = attach(a, b, 3);
+    EXPECT_EQ(again.a.slot, pair.a.slot);
+    side(again.a).tx_ring = 5;
+    EXPECT_EQ(counter("tx_ring_bytes"), 1035u);
+    a.hang_up();
+    b.hang_up();
+    ASSERT_TRUE(becomes("arenas", 0));
+    EXPECT_EQ(counter("tx_ring_bytes"), 1035u);
+    EXPECT_EQ(counter("rx_ring_bytes"), 900u);
+    EXPECT_EQ(counter("tx_tcp_bytes"), 7u);
+    EXPECT_EQ(counter("rx_tcp_bytes"), 0u);
+}
+
 TEST_F(MonitorTest, a_release_may_be_under_way_when_its_arena_is_dropped) {
     start();
     WireClient a = client(), b = client(), c = client();
