@@ -279,6 +279,11 @@ bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk);
 /* Ring bytes alone, whatever rail the receiver is on. */
 u32 xway_rx_ring_unread(struct xway_conn *conn);
 u32 __xway_rx_ring_unread(struct xway_conn *conn);	/* conn->lock held */
+/*
+ * What TCP holds in order: from *@seq, the next byte to take, up to *@end. To be read before the
+ * sender's slot, see "Theory of operation" in stream.h.
+ */
+void xway_rx_tcp_span(const struct sock *sk, u32 *seq, u32 *end);
 /* Ask the peer to wake us for its next byte. True if it has sent since the receiver looked. */
 bool xway_rx_arm(struct xway_conn *conn);
 /* rx_mutex held: copy what is left of the peer's direction, once it is on TCP. 0, -EAGAIN... */

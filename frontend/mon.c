@@ -132,11 +132,9 @@ static void xway_mon_show(struct net *net, const struct xway_conn *conn, struct 
 /* Where the stream is that @sk receives: what its packets acknowledge. A guess of this moment. */
 static u32 xway_mon_rx_seq(const struct xway_conn *conn, const struct sock *sk)
 {
-	u32 seq = READ_ONCE(tcp_sk(sk)->copied_seq);
+	u32 seq, end;
 
-	/* A FIN that TCP has taken with the byte before it is no byte of the stream. */
-	if (sock_flag(sk, SOCK_DONE) && seq == READ_ONCE(tcp_sk(sk)->rcv_nxt))
-		seq--;
+	xway_rx_tcp_span(sk, &seq, &end);
 	return seq + (u32)READ_ONCE(conn->rx_ring);
 }
 

@@ -29,11 +29,10 @@ static void xway_rx_view(struct xway_conn *conn, struct xway_view *view)
 }
 
 /*
- * What TCP holds in order: from *@seq, the next byte to take, up to *@end. A FIN has a sequence
- * number of its own, and TCP takes it together with the last byte before it: it is no byte of the
- * stream. Read before the sender's slot, see "Theory of operation" in stream.h.
+ * A FIN has a sequence number of its own, and TCP takes it together with the last byte before it: it
+ * is no byte of the stream.
  */
-static void xway_rx_tcp_span(const struct sock *sk, u32 *seq, u32 *end)
+void xway_rx_tcp_span(const struct sock *sk, u32 *seq, u32 *end)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 

@@ -240,15 +240,12 @@ static int xway_sock_setsockopt(struct sock *sk, int level, int optname, sockptr
 /* TCP_INFO shows ring bytes of this very moment. */
 static void xway_sock_count(struct sock *sk)
 {
-	struct xway_conn *conn = xway_conn_of(sk), *now;
+	struct xway_conn *conn;
 
-	if (!conn)
-		return;
 	lock_sock(sk);
-	now = xway_conn_of(sk);
-	if (now == conn)	/* else it has become another connection meanwhile */
+	conn = xway_conn_of(sk);	/* under the lock: a socket may become another connection */
+	if (conn)
 		xway_info_fold(conn, sk);
-	xway_conn_put(now);
 	release_sock(sk);
 	xway_conn_put(conn);
 }

@@ -52,10 +52,10 @@ struct Endpoint;
 struct Listener;
 struct Member;
 
-// An arena as a process has it mapped.
 // Has the program sent to a peer that had closed, and was it told of the reset that comes of that?
 enum class Late : std::uint32_t { kNo = 0, kSent, kTold };
 
+// An arena as a process has it mapped.
 struct ArenaMap {
     ArenaView view;
     std::uint32_t id;            // as xwayd names it

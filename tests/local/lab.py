@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -29,6 +30,15 @@ TRANSFER = BUILD / "socket" / "xway-transfer"
 
 GUARD = 30          # seconds after which something that should have come long ago counts as a hang
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def together(calls):
+    """Calls (function, argument, ...) side by side, and waits until all have returned."""
+    threads = [threading.Thread(target=function, args=arguments, daemon=True) for function, *arguments in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 class Results:

@@ -268,8 +268,7 @@ void reset_before_accept::client(Side& side) {
     {
         UniqueFd fd = side.connect(port);
         side.out(fd.get()).send(100);
-        linger hard{1, 0};
-        SYS(setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
+        close_hard(fd);
     }
     side.step("reset");
     UniqueFd fd = side.connect(port);

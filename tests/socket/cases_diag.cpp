@@ -186,26 +186,44 @@ void destroyed_while_idle::server(Side& side) {
     CHECK_EQ(in.receive_some(10), 0);
 }
 
+namespace {
+
+/* Destroys the connection in a while, under a call that sleeps. */
+class Killer {
+public:
+    Killer(Side& side, int fd)
+        : thread_([this, &side, fd] {
+              side.settle(2);
+              try {
+                  destroy(fd);
+              } catch (const Skip& e) {
+                  failure_ = e.what();
+                  shutdown(fd, SHUT_RDWR);
+              }
+          }) {}
+    /* Throws Skip if it could not. */
+    void join() {
+        thread_.join();
+        if (!failure_.empty())
+            throw Skip(failure_);
+    }
+
+private:
+    std::string failure_;
+    std::thread thread_;
+};
+
+} // namespace
+
 TWO_SIDED(destroyed_under_a_receiver, kPair | kCold)
 void destroyed_under_a_receiver::client(Side& side) {
     const int fd = side.sock.get();
     StreamReader in = side.in();
     in.receive(100);
-    std::string failure;
-    std::thread killer([&] {
-        side.settle(2);
-        try {
-            destroy(fd);
-        } catch (const Skip& e) {
-            failure = e.what();
-            shutdown(fd, SHUT_RDWR);
-        }
-    });
+    Killer killer(side, fd);
     const ssize_t got = in.receive_some(10);
     const int error = errno;
     killer.join();
-    if (!failure.empty())
-        throw Skip(failure);
     CHECK_EQ(got, -1);
     CHECK_EQ(errno_text(error), "ECONNABORTED");
     side.step("destroyed");
@@ -221,24 +239,13 @@ void destroyed_under_a_sender::client(Side& side) {
     const int fd = side.sock.get();
     StreamWriter out = side.out();
     out.fill();
-    std::string failure;
-    std::thread killer([&] {
-        side.settle(2);
-        try {
-            destroy(fd);
-        } catch (const Skip& e) {
-            failure = e.what();
-            shutdown(fd, SHUT_RDWR);
-        }
-    });
+    Killer killer(side, fd);
     ssize_t sent;
     do
         sent = out.send_some(1 << 20);
     while (sent > 0);
     const int error = errno;
     killer.join();
-    if (!failure.empty())
-        throw Skip(failure);
     CHECK(error == ECONNABORTED || error == EPIPE);
     side.step("destroyed");
 }

@@ -206,8 +206,7 @@ TWO_SIDED(epoll_one_shot_and_the_end, kPair | kCold)
 void epoll_one_shot_and_the_end::client(Side& side) {
     side.out().send(10);
     side.step("sent");
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
+    reset_at_close(side.sock.get());
     side.step("seen");
     side.sock.reset();
     side.step("reset");

@@ -249,9 +249,7 @@ void splice_at_the_end::client(Side& side) {
     SYS(shutdown(side.sock.get(), SHUT_WR));
     side.in().receive(1);
     side.step("ended");
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-    side.sock.reset();
+    close_hard(side.sock);
     side.step("reset");
 }
 void splice_at_the_end::server(Side& side) {

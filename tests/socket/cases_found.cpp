@@ -120,9 +120,7 @@ void recvmmsg_tells_error_first::client(Side& side) {
 void recvmmsg_tells_error_first::server(Side& side) {
     side.out().send(10);
     side.step("sent and reset");
-    const linger now{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now));
-    side.sock.reset();
+    close_hard(side.sock);
 }
 
 namespace {

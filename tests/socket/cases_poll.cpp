@@ -107,8 +107,7 @@ void poll_times_out::server(Side& side) {
 
 TWO_SIDED(poll_sees_a_reset, kPair)
 void poll_sees_a_reset::client(Side& side) {
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
+    reset_at_close(side.sock.get());
     side.settle();
     side.sock.reset();
     side.step("reset");

@@ -221,9 +221,7 @@ void select_over_all_three_sets::client(Side& side) {
     side.out().send(10);
     side.step("sent");
     side.step("read");
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-    side.sock.reset();
+    close_hard(side.sock);
     side.step("reset");
 }
 void select_over_all_three_sets::server(Side& side) {

@@ -387,9 +387,7 @@ void recvmmsg_and_a_reset::client(Side& side) {
     side.out().send(100);
     side.step("sent");
     side.step("counted");
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-    side.sock.reset();
+    close_hard(side.sock);
     side.step("reset");
 }
 void recvmmsg_and_a_reset::server(Side& side) {

@@ -15,12 +15,6 @@ namespace {
 
 constexpr short kAll = POLLIN | POLLOUT | POLLRDHUP;
 
-void close_hard(UniqueFd& fd) {
-    linger hard{1, 0};
-    SYS(setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-    fd.reset();
-}
-
 /* Nothing works any more, and it says so again and again. */
 void expect_dead(Side& side) {
     int fd = side.sock.get();

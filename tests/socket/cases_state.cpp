@@ -165,9 +165,7 @@ void tcp_info_knows_the_state::server(Side& side) {
 TWO_SIDED(error_is_told_once, kPair)
 void error_is_told_once::client(Side& side) {
     CHECK_EQ(get_option(side.sock.get(), SOL_SOCKET, SO_ERROR), 0);
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-    side.sock.reset();
+    close_hard(side.sock);
     side.step("reset");
 }
 void error_is_told_once::server(Side& side) {

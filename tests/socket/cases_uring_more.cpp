@@ -476,9 +476,7 @@ void uring_tells_an_eventfd::client(Side& side) {
     side.settle();
     side.out().send(100);
     side.step("read");
-    linger hard{1, 0};
-    SYS(setsockopt(side.sock.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-    side.sock.reset();
+    close_hard(side.sock);
     side.step("reset");
 }
 void uring_tells_an_eventfd::server(Side& side) {

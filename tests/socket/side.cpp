@@ -251,6 +251,16 @@ void set_nonblocking(int fd, bool on) {
     SYS(fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
 }
 
+void reset_at_close(int fd) {
+    linger hard{1, 0};
+    SYS(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
+}
+
+void close_hard(UniqueFd& fd) {
+    reset_at_close(fd.get());
+    fd.reset();
+}
+
 void set_option(int fd, int level, int name, int value) {
     if (setsockopt(fd, level, name, &value, sizeof value) < 0)
         FAIL("setsockopt(" + std::to_string(level) + ", " + std::to_string(name) +

@@ -138,6 +138,9 @@ int waiting(int fd);
 void set_nonblocking(int fd, bool on = true);
 void set_option(int fd, int level, int name, int value);
 int get_option(int fd, int level, int name);
+/* SO_LINGER of no time: the close, whenever it comes, is a reset. */
+void reset_at_close(int fd);
+void close_hard(UniqueFd& fd);
 void sleep_ms(int ms);
 std::int64_t now_ms();
 

@@ -29,14 +29,13 @@ PROGRAMS = [TOP / "build" / "socket" / name
             for name in ("xway-transfer", "xway-transfer-static", "xway-socket-cases", "xway-stuck")]
 PROGRAMS.append(TOP / "build" / "bench" / "xway-bench")
 PROGRAMS.append(TOP / "build" / "fuzz" / "xway-socket-fuzz")
-TIMINGS = TOP / "build" / "vm" / "test-timings.json"
 # Which ways of the socket cases run where: every mode has IPv4 on one kind of guest, IPv6 on the other, and rings all.
 CASES = {
     "pv": {"rings": "*", "switching": "*/4*", "starved": "*/6*", "plain": "*/4"},
     "pvh": {"rings": "*/[46]", "switching": "*/6", "starved": "*/4", "plain": "*/6"},
 }
 QUICK_CASES = "[c-f]*"      # where there is no time for all
-# Seconds that tests take, on the machine they were written on, if more than SHORT: for whether there is time for all.
+# Seconds that tests take on the machine they were written on, where that is more than SHORT.
 SHORT = 5
 LONG = {"rails_switched_at_random": 16, "500_connections": 20, "socket_cases_on_rings": 120, "socket_cases_switching": 60,
         "socket_cases_starved": 60, "random_programs": 50, "socket_cases_on_plain_tcp": 42, "bridge_sees_no_data": 20,
@@ -739,26 +738,6 @@ def packets_of(pcap):
         yield packet[6 if six else 9], source, target, seq, packet[head + (packet[head + 12] >> 4) * 4:]
 
 
-class Clock:
-    """Whether there is time for all that is left to be done, or only for less of it."""
-
-    def __init__(self, minutes):
-        self.begin, self.seconds, self.done = time.monotonic(), minutes * 60, 0
-
-    @staticmethod
-    def weight(name):
-        return LONG.get(name[5:], SHORT)
-
-    def did(self, name):
-        self.done += self.weight(name)
-
-    def is_short(self, names):
-        """Is there too little for `names`, at the speed so far?"""
-        spent = time.monotonic() - self.begin
-        slow = max(1, spent / self.done) if self.done > 60 else 1
-        return 0 < self.seconds < spent + slow * sum(map(self.weight, names))
-
-
 class Server:
     def __init__(self, lab, name, command, port):
         self.lab, self.name, self.command, self.port = lab, name, command, port
@@ -779,13 +758,23 @@ class Server:
 
 
 class Report:
-    def __init__(self, names):
-        self.begin, self.names = time.monotonic(), names
-        self.passed = self.failed = 0
-        try:
-            self.last = json.loads(TIMINGS.read_text())
-        except (OSError, ValueError):
-            self.last = {}
+    """What has been done, and whether there is time for all that is left, at the speed so far."""
+
+    def __init__(self, names, minutes):
+        self.begin, self.names, self.seconds = time.monotonic(), names, minutes * 60
+        self.passed = self.failed = self.done = 0
+
+    @staticmethod
+    def usual(key):
+        return LONG.get(key.rpartition("/")[2], SHORT)
+
+    def left(self):
+        """Seconds."""
+        slow = max(1, (time.monotonic() - self.begin) / self.done) if self.done > 60 else 1
+        return slow * sum(map(self.usual, self.names))
+
+    def is_late(self):
+        return 0 < self.seconds < time.monotonic() - self.begin + self.left()
 
     def act(self, key, name, function, excused=lambda: False):
         """Whether it went well. Where it was excused, it counts as not done."""
@@ -797,20 +786,18 @@ class Report:
         if reason and excused():
             return False
         took = time.monotonic() - start
-        self.last[key] = round(took, 1)
-        self.names = [other for other in self.names if other != key]
-        left = sum(self.last.get(other, 30) for other in self.names)
+        if key in self.names:
+            self.names.remove(key)
+            self.done += self.usual(key)
         if reason:
             self.failed += 1
             print(f"not ok {name} - " + reason.replace("\n", "\n#   "), flush=True)
         else:
             self.passed += 1
-            print(f"ok {name}   # {took:.0f} s, about {left / 60:.0f} min left", flush=True)
+            print(f"ok {name}   # {took:.0f} s, about {self.left() / 60:.0f} min left", flush=True)
         return not reason
 
     def close(self):
-        TIMINGS.parent.mkdir(parents=True, exist_ok=True)
-        TIMINGS.write_text(json.dumps(self.last, indent=1))
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
 
 
@@ -829,13 +816,13 @@ def main():
 
     names = [name for name in vars(Tests) if name.startswith("test_") and any(fnmatch(name[5:], glob) for glob in options.only.split(","))]
     keys = {name: f"{options.guest}{series}/{name[5:]}" for name in names}
-    report, clock = Report(list(keys.values())), Clock(options.minutes)
+    report = Report(list(keys.values()), options.minutes)
     try:
         for may_fault in [options.guest == "pvh"] * FAULTS + [False]:
             lab = XwayLab(out, kind=options.guest, kernel=options.kernel, programs=["ss", "tcpdump", *map(str, PROGRAMS)],
                           dom0_programs=["tcpdump"], kernel_modules=["tcp_diag"], say=lambda text: print(f"# {text}", flush=True))
             try:
-                names = run(lab, options, report, clock, names, keys, may_fault)
+                names = run(lab, options, report, names, keys, may_fault)
             finally:
                 lab.close()
             if not names:
@@ -845,7 +832,7 @@ def main():
     return 1 if report.failed or not report.passed else 0
 
 
-def run(lab, options, report, clock, names, keys, may_fault):
+def run(lab, options, report, names, keys, may_fault):
     """The tests that are still to be done, in another lab: a guest has triple-faulted, if that `may` be."""
     key = options.guest + (f"-{options.kernel}" if options.kernel else "")
     faulted = lambda: may_fault and lab.faulted()
@@ -855,14 +842,12 @@ def run(lab, options, report, clock, names, keys, may_fault):
     if report.act(f"{key}/load", f"load ({key})", lab.load):
         tests = Tests(lab, options)
         for name in names:
-            rest = names[names.index(name):]
-            if not tests.quick and clock.is_short(rest):
+            if not tests.quick and report.is_late():
                 tests.quick = True
                 print(f"# {options.minutes:g} minutes are not enough for all: less of everything from {name[5:]} on", flush=True)
-            done = report.act(keys[name], f"{name[5:]} ({key})", getattr(tests, name), faulted) or survives(lab)
-            clock.did(name)
-            if done:
+            if report.act(keys[name], f"{name[5:]} ({key})", getattr(tests, name), faulted) or survives(lab):
                 continue
+            rest = names[names.index(name):]
             if faulted():
                 print(f"# a guest has triple-faulted in {name[5:]}, see faulted-dom0.log: may be the emulator's fault; once more from here",
                       flush=True)
