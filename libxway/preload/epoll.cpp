@@ -29,7 +29,10 @@ namespace {
 
 constexpr std::uint32_t kMembersMax = 1 << 18;
 constexpr std::uint32_t kSetsMax = 4096;
-constexpr int kKernelEvery = 8; // waits served from rings alone, until the kernel is asked as well
+// Waits may be served from rings alone if the kernel had nothing when it was last asked: so many,
+// and for so long. A hundred times what it takes to ask.
+constexpr int kKernelEvery = 8;
+constexpr std::int64_t kKernelNs = 50'000;
 constexpr int kInnerEvents = 32;
 constexpr std::uint32_t kModes = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
 constexpr std::uint32_t kWritable = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
@@ -66,8 +69,10 @@ struct EpollSet {
     std::uint64_t tag;   // what the program's set has as the inner set's data; + 1: the doorbell's
     std::uint32_t bell;
     int since_kernel;
-    bool nested;   // the kernel watches it for another set
-    Member* first; // ready list
+    bool kernel_had;        // events, when it was last asked
+    bool nested;            // the kernel watches it for another set
+    std::int64_t kernel_at; // when that was
+    Member* first;          // ready list
     Member* last;
     xway_spin spin;
 };
@@ -451,10 +456,19 @@ int kernel_wait(EpollSet* set, int set_fd, epoll_event* events, int most, std::i
     // Both numbers of our own may have come, and filled what there was room for.
     for (int tries = 0;; tries++) {
         const int kept = count > 0 ? filter(set, events, count) : count;
-        if (kept != 0 || count < most || tries == 3)
+        if (kept != 0 || count < most || tries == 3) {
+            set->kernel_had = kept > 0;
+            set->kernel_at = now_ns();
             return kept;
+        }
         count = real.epoll_pwait(set_fd, events, most, 0, nullptr);
     }
+}
+
+// With events of rings to tell of. A nested set is readable as long as the kernel has the
+// doorbell's ring to tell of.
+bool kernel_may_have_more(const EpollSet* set) {
+    return set->nested || set->kernel_had || now_ns() - set->kernel_at >= kKernelNs;
 }
 
 bool spin(EpollSet* set) {
@@ -727,8 +741,7 @@ int epoll_wait_for(EpollSet* set, int set_fd, epoll_event* events, int most, std
             count += by_rings;
         }
         if (count > 0) {
-            // A nested set is readable as long as the kernel has the doorbell's ring to tell of.
-            if (count < most && set->nested && !kernel_first) {
+            if (count < most && !kernel_first && kernel_may_have_more(set)) {
                 const int more = kernel_wait(set, set_fd, events + count, most - count, 0, nullptr);
                 count += std::max(more, 0);
             }

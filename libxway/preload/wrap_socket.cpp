@@ -284,12 +284,34 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
 }
 XWAY_ALIAS(connect, __connect);
 
+namespace {
+
+// What comes when both ways are shut is answered with a reset, by TCP alone: so it is to come
+// there.
+void note_shutdown(Endpoint* ep, int how) {
+    if (how == SHUT_WR || how == SHUT_RDWR)
+        ep->wr_shut = true;
+    if (how == SHUT_RD || how == SHUT_RDWR)
+        ep->rd_shut = true;
+    if (ep->rd_shut.load() && ep->wr_shut.load())
+        endpoint_to_tcp(ep, XWAY_WHY_SHUT);
+}
+
+} // namespace
+
 XWAY_EXPORT int shutdown(int fd, int how) {
     Endpoint* ep = on_ring(fd);
     if (const Entry entry = table_get(fd); listener_of(entry))
         table_set(fd, listener_close(entry)); // it listens no more
-    if (!ep)
-        return real.shutdown(fd, how);
+    if (!ep) {
+        const int result = real.shutdown(fd, how);
+        // A ring that it comes to later is to know.
+        if (Endpoint* early = result == 0 ? table_endpoint(fd) : nullptr) {
+            const KeepErrno keep;
+            note_shutdown(early, how);
+        }
+        return result;
+    }
     if (ep->sent_late != Late::kNo) {
         errno = ENOTCONN;
         return -1;
@@ -303,11 +325,7 @@ XWAY_EXPORT int shutdown(int fd, int how) {
     ep->mine->flags.fetch_or(kSlotLook);
     const int result = real.shutdown(fd, how);
     const KeepErrno keep;
-    if (how == SHUT_RD || how == SHUT_RDWR)
-        ep->rd_shut = true;
-    // What comes now is answered with a reset, by TCP alone: so it is to come there.
-    if (ep->rd_shut.load() && ep->wr_shut)
-        endpoint_to_tcp(ep, XWAY_WHY_SHUT);
+    note_shutdown(ep, how);
     if (ep->theirs->rx_wait.load() != 0)
         wake_peer(ep, &ep->theirs->rx_wait);
     wake_own(ep);

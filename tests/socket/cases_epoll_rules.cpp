@@ -338,6 +338,31 @@ void epoll_takes_turns::server(Side& side) {
     side.step("read");
 }
 
+/* What is ready is told together, whatever it is that is ready. */
+TWO_SIDED(epoll_tells_all_at_once, kPair | kCold)
+void epoll_tells_all_at_once::client(Side& side) {
+    const UniqueFd fresh(SYS(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)));
+    Epoll epoll(side);
+    epoll.add(side.sock.get(), EPOLLIN);
+    epoll.add(fresh.get(), EPOLLIN);
+    side.step("sent");
+    side.await_true("it has come", [&] { return poll_now(side.sock.get(), POLLIN) == POLLIN; });
+    epoll_event events[4];
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(epoll_wait(epoll.fd(), events, 4, 0), 2);
+        side.settle(i % 3);
+    }
+    epoll.modify(fresh.get(), EPOLLIN | EPOLLET);
+    CHECK_EQ(epoll_wait(epoll.fd(), events, 4, 0), 2);
+    CHECK_EQ(epoll_wait(epoll.fd(), events, 4, 0), 1);
+    side.in().receive(10);
+    CHECK_EQ(epoll_wait(epoll.fd(), events, 4, 0), 0);
+}
+void epoll_tells_all_at_once::server(Side& side) {
+    side.out().send(10);
+    side.step("sent");
+}
+
 TWO_SIDED(epoll_within_epoll_within_poll, kPair | kCold)
 void epoll_within_epoll_within_poll::client(Side& side) {
     StreamWriter out = side.out();

@@ -93,6 +93,30 @@ void shutdown_of_reading_keeps_what_had_come::server(Side& side) {
     side.step("read");
 }
 
+/* The connection moves to a ring only after that. */
+TWO_SIDED(shutdown_of_reading_comes_first, kPair | kCold)
+void shutdown_of_reading_comes_first::client(Side& side) {
+    StreamReader in = side.in();
+    StreamWriter out = side.out();
+    for (int i = 0; i < 20; i++) {
+        out.send(10);
+        side.step("sent");
+        in.receive(10);
+    }
+}
+void shutdown_of_reading_comes_first::server(Side& side) {
+    StreamReader in = side.in();
+    StreamWriter out = side.out();
+    SYS(shutdown(side.sock.get(), SHUT_RD));
+    for (int i = 0; i < 20; i++) {
+        side.step("sent");
+        side.await_true("all has come", [&] { return in.receive_some(90, MSG_PEEK) == 10; });
+        in.receive(10);
+        CHECK_EQ(in.receive_some(10, MSG_DONTWAIT), 0);
+        out.send(10);
+    }
+}
+
 TWO_SIDED(shutdown_of_reading_wakes_a_reader, kPair)
 void shutdown_of_reading_wakes_a_reader::client(Side& side) {
     std::string failure;
