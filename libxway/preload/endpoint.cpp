@@ -214,6 +214,10 @@ Closing endpoint_close(Endpoint* ep, int fd) {
             if (ep->theirs->rx_wait.load() != 0)
                 wake_peer(ep, &ep->theirs->rx_wait);
         }
+        // xwayd is not to keep the copy that we have passed to it, and the connection alive with
+        // it.
+        if (ep->forked && !ep->attached && ep->owner == process.token && process_refs(ep) == 0)
+            registrar_cancel(ep, -1);
         return {};
     }
     if (direct_park(ep, fd))
@@ -226,10 +230,8 @@ Closing endpoint_close(Endpoint* ep, int fd) {
     } else if (ep->phase.load() == Phase::kRegistered) {
         // xwayd may still hold the copy of the descriptor that was passed to it: the peer is to see
         // the end now, not when xwayd comes round to it.
-        if (!ep->forked) {
-            registrar_cancel(ep, fd);
-            linger_for_tcp(fd);
-        }
+        registrar_cancel(ep, fd);
+        linger_for_tcp(fd);
     } else if (ep->phase.load() == Phase::kMatched) {
         registrar_cancel(ep, fd);
     }

@@ -100,7 +100,7 @@ struct alignas(kCacheLine) Endpoint {
     SlotSide* mine;
     SlotSide* theirs;
     std::uint32_t slot, side;
-    std::uint32_t owner; // token of the process whose doorbells ring
+    std::uint32_t owner; // token of the process that has registered it, whose doorbells ring
     std::uint32_t peer_pid;
 
     // In direct mode (direct.cpp). Constant from attachment on, except where said otherwise.

@@ -529,6 +529,7 @@ void registrar_register(Endpoint* ep, int fd) {
     release_rest();
     if (!ep->phase.compare_exchange_strong(fresh, Phase::kRegistered))
         return;
+    ep->owner = process.token;
     WireMsg message{};
     message.type = WireType::kRegister;
     message.conn = name_of(ep);
@@ -565,7 +566,7 @@ void registrar_cancel(Endpoint* ep, int fd) {
         message.type = WireType::kCancel;
         message.conn = name_of(ep);
         send_request(message);
-        if (fd >= 0 && !ep->forked && !is_reset_by_close(fd))
+        if (fd >= 0 && !is_reset_by_close(fd))
             real.shutdown(fd, SHUT_RDWR);
     }
 }
