@@ -19,7 +19,7 @@ jobs		= $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 cxx_files	= $(sort $(wildcard $(foreach d,xenstore-tools tests/unit tests/socket tests/fuzz tests/local tests/vm bench \
 			libxway libxway/monitor libxway/preload, \
 			$(d)/*.cpp $(d)/*.h)))
-c_files		= $(sort $(wildcard frontend/*.[ch] backend/*.[ch]))
+c_files		= $(sort $(wildcard frontend/*.[ch] backend/*.[ch] bench/floor/*.c))
 headers		= $(sort $(wildcard include/xway/*.h))
 scripts		= $(shell git ls-files -co --exclude-standard 2>/dev/null | \
 			xargs -r grep -lIE '^\#!/(usr/)?bin/(env )?(ba|da|)sh' 2>/dev/null)
@@ -136,6 +136,12 @@ demo-local: ## redis over TCP, a UNIX socket and xway, on this machine; no Xen, 
 	@+$(MAKE) deps-local
 	@+$(MAKE) $(jobs) libxway
 	@exec bench/demo-local $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: ## the targets of xway between guests, measured in the lab: met or not; ten minutes (ARGS=--guest pvh)
+	@+$(MAKE) deps
+	@+$(MAKE) $(jobs) tools programs
+	@exec bench/guests $(ARGS)
 
 .PHONY: bench-local
 bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick: three minutes, not twelve)

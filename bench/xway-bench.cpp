@@ -4,40 +4,30 @@
  *
  * Paths: TCP (to any address: whether xway, netfront or loopback carries it is not known here), a
  * UNIX socket, and a libxenvchan channel. Measurements: `rr`, a message there and one back;
- * `stream`, bytes one way by writes of one size; `crr`, connect, request, response, close.
+ * `stream`, bytes one way by writes of one size; `crr`, connect, request, response, close; `cc`,
+ * connect and close.
+ *
+ * Beside them: `null`, writes to /dev/null, which is what a system call and the program itself
+ * cost; `idle`, the kernel memory of connections that rest.
  *
  * A client sends a Command and then the bytes that it announces; the server obeys until the channel
  * ends. Every buffer is written before it is sent and read after it was received.
  *
- * Limits: one connection at a time; crr over vchan is not offered, as a vchan is made by xenstore,
- * not by connect.
+ * Limits: several connections at a time for streams and idle only; crr over vchan is not offered,
+ * as a vchan is made by xenstore, not by connect.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include "channel.h"
 
-#ifdef XWAY_BENCH_VCHAN
-extern "C" {
-#include <libxenvchan.h>
-}
-#endif
+#include <fcntl.h>
+#include <sys/resource.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
+#include <fstream>
 #include <functional>
-#include <memory>
-#include <span>
-#include <stdexcept>
-#include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -53,193 +43,6 @@ struct Command {
     enum Kind : std::uint64_t { kRoundTrips = 1, kStream = 2, kOnce = 3 };
     std::uint64_t magic, kind, size, count;
 };
-
-/* What went wrong with a channel; it ends the measurement. */
-struct Broken : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-[[noreturn]] void broken(const std::string& what) {
-    throw Broken(what + ": " + std::strerror(errno));
-}
-
-double now() {
-    auto t = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration<double>(t).count();
-}
-
-/* Two bytes streams to the other side, whatever carries them. */
-class Channel {
-public:
-    Channel() = default;
-    Channel(const Channel&) = delete;
-    Channel& operator=(const Channel&) = delete;
-    virtual ~Channel() = default;
-
-    /* Writes all. */
-    virtual void write(std::span<const std::byte> bytes) = 0;
-    /* Reads at least one byte, at most bytes.size(); 0 at the end. */
-    virtual std::size_t read(std::span<std::byte> bytes) = 0;
-
-    /* False: the channel ended before the first byte. */
-    bool read_all(std::span<std::byte> bytes) {
-        for (std::size_t done = 0; done < bytes.size();) {
-            std::size_t n = read(bytes.subspan(done));
-            if (n == 0 && done == 0)
-                return false;
-            if (n == 0)
-                throw Broken("the channel ended inside a message");
-            done += n;
-        }
-        return true;
-    }
-};
-
-class SocketChannel : public Channel {
-public:
-    explicit SocketChannel(int fd) : fd_(fd) {
-        int one = 1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* not for UNIX sockets */
-    }
-    ~SocketChannel() override { ::close(fd_); }
-
-    void write(std::span<const std::byte> bytes) override {
-        while (!bytes.empty()) {
-            ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-            if (n < 0 && errno != EINTR)
-                broken("send");
-            bytes = bytes.subspan(static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
-        }
-    }
-    std::size_t read(std::span<std::byte> bytes) override {
-        for (;;) {
-            ssize_t n = ::recv(fd_, bytes.data(), bytes.size(), 0);
-            if (n >= 0)
-                return static_cast<std::size_t>(n);
-            if (errno != EINTR)
-                broken("recv");
-        }
-    }
-
-private:
-    int fd_;
-};
-
-#ifdef XWAY_BENCH_VCHAN
-class VchanChannel : public Channel {
-public:
-    explicit VchanChannel(libxenvchan* vchan) : vchan_(vchan) { vchan_->blocking = 1; }
-    ~VchanChannel() override { libxenvchan_close(vchan_); }
-
-    void write(std::span<const std::byte> bytes) override {
-        while (!bytes.empty()) {
-            int n = libxenvchan_write(vchan_, bytes.data(), bytes.size());
-            if (n < 0)
-                throw Broken("vchan: write failed");
-            bytes = bytes.subspan(static_cast<std::size_t>(n));
-        }
-    }
-    std::size_t read(std::span<std::byte> bytes) override {
-        int n = libxenvchan_read(vchan_, bytes.data(), bytes.size());
-        return n < 0 ? 0 : static_cast<std::size_t>(n);
-    }
-
-private:
-    libxenvchan* vchan_;
-};
-#endif
-
-/* Where a channel leads: --tcp ADDR:PORT, --unix PATH or --vchan DOMID PATH. */
-struct Place {
-    enum class Kind { kNone, kTcp, kUnix, kVchan };
-    Kind kind = Kind::kNone;
-    std::string text, path;
-    int domain = 0;
-    std::size_t ring = 256 << 10;
-
-    [[nodiscard]] const char* name() const {
-        return kind == Kind::kTcp ? "tcp" : kind == Kind::kUnix ? "unix" : "vchan";
-    }
-};
-
-struct SocketAddress {
-    sockaddr_storage storage{};
-    socklen_t length = 0;
-};
-
-/* `10.0.0.4:80`, `[fd00::4]:80`, or for a server only `80`. */
-SocketAddress tcp_address(const std::string& text) {
-    SocketAddress a;
-    std::size_t colon = text.rfind(':');
-    std::string host = colon == text.npos ? "" : text.substr(0, colon);
-    std::string port_text = colon == text.npos ? text : text.substr(colon + 1);
-    auto port = htons(static_cast<std::uint16_t>(std::atoi(port_text.c_str())));
-    if (host.size() > 2 && host.front() == '[')
-        host = host.substr(1, host.size() - 2);
-    auto* four = reinterpret_cast<sockaddr_in*>(&a.storage);
-    auto* six = reinterpret_cast<sockaddr_in6*>(&a.storage);
-    if (inet_pton(AF_INET, host.c_str(), &four->sin_addr) == 1) {
-        four->sin_family = AF_INET;
-        four->sin_port = port;
-        a.length = sizeof *four;
-    } else if (host.empty() || inet_pton(AF_INET6, host.c_str(), &six->sin6_addr) == 1) {
-        six->sin6_family = AF_INET6;
-        six->sin6_port = port;
-        a.length = sizeof *six;
-    } else {
-        throw Broken("not an address: " + text);
-    }
-    return a;
-}
-
-SocketAddress unix_address(const std::string& path) {
-    SocketAddress a;
-    auto* un = reinterpret_cast<sockaddr_un*>(&a.storage);
-    un->sun_family = AF_UNIX;
-    if (path.size() >= sizeof un->sun_path)
-        throw Broken("path too long: " + path);
-    std::memcpy(un->sun_path, path.c_str(), path.size() + 1);
-    a.length = sizeof *un;
-    return a;
-}
-
-SocketAddress address_of(const Place& place) {
-    return place.kind == Place::Kind::kTcp ? tcp_address(place.text) : unix_address(place.text);
-}
-
-std::unique_ptr<Channel> open_channel(const Place& place) {
-#ifdef XWAY_BENCH_VCHAN
-    if (place.kind == Place::Kind::kVchan) {
-        libxenvchan* vchan = libxenvchan_client_init(nullptr, place.domain, place.path.c_str());
-        if (!vchan)
-            broken("vchan " + place.path);
-        return std::make_unique<VchanChannel>(vchan);
-    }
-#endif
-    SocketAddress a = address_of(place);
-    int fd = ::socket(a.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ::connect(fd, reinterpret_cast<sockaddr*>(&a.storage), a.length) < 0) {
-        int error = errno;
-        if (fd >= 0)
-            ::close(fd);
-        errno = error;
-        broken("connect " + place.text);
-    }
-    return std::make_unique<SocketChannel>(fd);
-}
-
-/* The first connection may come before the server does. */
-std::unique_ptr<Channel> open_patiently(const Place& place) {
-    for (double end = now() + 20;;) {
-        try {
-            return open_channel(place);
-        } catch (const Broken&) {
-            if (now() > end)
-                throw;
-            std::this_thread::sleep_for(std::chrono::milliseconds(100));
-        }
-    }
-}
 
 /* Writes and reads of buffers, cheap enough not to be what is measured, real enough not to be left
  * out. */
@@ -397,7 +200,7 @@ int serve(const std::vector<Place>& places) {
 struct Options {
     std::string role, test = "rr", name;
     std::vector<Place> places;
-    std::size_t size = 1;
+    std::size_t size = 1, connections = 1;
     double seconds = 0;
     std::uint64_t count = 0;
     bool json = false;
@@ -501,6 +304,92 @@ Result stream(const Options& o) {
     return result;
 }
 
+/* As many at once as there are connections; the sum. */
+Result streams(const Options& o) {
+    std::vector<Result> results(o.connections);
+    std::vector<std::string> errors(o.connections);
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < o.connections; i++)
+        threads.emplace_back([&, i] {
+            try {
+                results[i] = stream(o);
+            } catch (const Broken& e) {
+                errors[i] = e.what();
+            }
+        });
+    for (std::thread& thread : threads)
+        thread.join();
+    Result sum = results[0];
+    for (std::size_t i = 0; i < o.connections; i++) {
+        if (!errors[i].empty())
+            throw Broken(errors[i]);
+        if (i == 0)
+            continue;
+        sum.count += results[i].count;
+        sum.seconds = std::max(sum.seconds, results[i].seconds);
+        sum.value += results[i].value;
+    }
+    return sum;
+}
+
+Result writes_to_nowhere(const Options& o) {
+    const int fd = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        broken("/dev/null");
+    Buffers buffers(o.size);
+    Result result;
+    const double start = now();
+    while (!o.over(result.count, result.seconds)) {
+        for (int i = 0; i < 1000; i++) {
+            buffers.touch_out(o.size);
+            if (::write(fd, buffers.out.data(), o.size) != static_cast<ssize_t>(o.size))
+                broken("write");
+        }
+        result.count += 1000;
+        result.seconds = now() - start;
+    }
+    ::close(fd);
+    result.value = result.seconds * 1e6 / static_cast<double>(result.count);
+    return result;
+}
+
+/* `name` of /proc/meminfo, in bytes. */
+double memory(const std::string& name) {
+    std::ifstream file("/proc/meminfo");
+    for (std::string word; file >> word;) {
+        double kib = 0;
+        if (word == name + ":" && file >> kib)
+            return kib * 1024;
+    }
+    throw Broken("no " + name + " in /proc/meminfo");
+}
+
+/* Connections that have been used and then rest: kernel memory of this side for each. */
+Result idle_connections(const Options& o) {
+    const auto used = [] { return memory("Slab") + memory("Percpu"); };
+    constexpr std::uint64_t kTrips = 4;
+    open_patiently(o.places[0]);
+    const double before = used();
+    std::vector<std::unique_ptr<Channel>> channels;
+    std::byte byte{};
+    for (std::size_t i = 0; i < o.connections; i++) {
+        channels.push_back(open_channel(o.places[0]));
+        channels.back()->write(bytes_of(Command{kMagic, Command::kRoundTrips, 1, kTrips}));
+        for (std::uint64_t trip = 0; trip < kTrips; trip++) {
+            channels.back()->write(std::span(&byte, 1));
+            if (!channels.back()->read_all(std::span(&byte, 1)))
+                throw Broken("the server closed the channel");
+        }
+    }
+    std::this_thread::sleep_for(std::chrono::duration<double>(o.seconds));
+    Result result;
+    result.count = o.connections;
+    result.seconds = o.seconds;
+    result.value = (used() - before) / static_cast<double>(o.connections);
+    result.unit = "B";
+    return result;
+}
+
 Result connects(const Options& o) {
     if (o.places[0].kind == Place::Kind::kVchan)
         throw Broken("crr needs connections: not over vchan");
@@ -530,16 +419,56 @@ Result connects(const Options& o) {
     return result;
 }
 
+/* Opened and closed, without a byte. */
+Result bare_connects(const Options& o) {
+    open_patiently(o.places[0]);
+    Result result;
+    const double start = now();
+    while (!o.over(result.count, result.seconds)) {
+        const double before = now();
+        open_channel(o.places[0]);
+        add_sample(result, now() - before);
+        result.count++;
+        result.seconds = now() - start;
+    }
+    return result;
+}
+
+/* User and system time of this process. */
+double cpu_us() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    const auto us = [](const timeval& t) {
+        return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
+    };
+    return us(usage.ru_utime) + us(usage.ru_stime);
+}
+
+Result measure(const Options& o) {
+    if (o.test == "rr")
+        return round_trips(o);
+    if (o.test == "stream")
+        return streams(o);
+    if (o.test == "idle")
+        return idle_connections(o);
+    if (o.test == "cc")
+        return bare_connects(o);
+    return o.test == "crr" ? connects(o) : writes_to_nowhere(o);
+}
+
 int run(Options o) {
     if (o.seconds <= 0 && o.count == 0)
         o.seconds = 2;
-    const Place& place = o.places[0];
-    Result r = o.test == "rr" ? round_trips(o) : o.test == "stream" ? stream(o) : connects(o);
+    const char* path = o.places.empty() ? "null" : o.places[0].name();
+    const double cpu = cpu_us();
+    Result r = measure(o);
+    const double cpu_each =
+        (cpu_us() - cpu) / static_cast<double>(std::max<std::uint64_t>(1, r.count));
     std::sort(r.samples_us.begin(), r.samples_us.end());
-    bool latency = o.test != "stream";
+    bool latency = !r.samples_us.empty();
     if (latency)
         r.value = percentile(r.samples_us, 0.5);
-    std::string name = o.name.empty() ? std::string(place.name()) + "-" + o.test : o.name;
+    std::string name = o.name.empty() ? std::string(path) + "-" + o.test : o.name;
     std::string extra;
     if (latency) {
         char text[160];
@@ -552,10 +481,10 @@ int run(Options o) {
     if (o.json)
         std::printf(
             "{\"name\":\"%s\",\"path\":\"%s\",\"test\":\"%s\",\"size\":%zu,\"count\":%llu,"
-            "\"seconds\":%.3f,%s"
-            "\"value\":%.2f,\"unit\":\"%s\"}\n",
-            name.c_str(), place.name(), o.test.c_str(), o.size,
-            static_cast<unsigned long long>(r.count), r.seconds, extra.c_str(), r.value, r.unit);
+            "\"seconds\":%.3f,\"cpu_us\":%.3f,%s"
+            "\"value\":%.3f,\"unit\":\"%s\"}\n",
+            name.c_str(), path, o.test.c_str(), o.size, static_cast<unsigned long long>(r.count),
+            r.seconds, cpu_each, extra.c_str(), r.value, r.unit);
     else
         std::printf("%-16s %8zu B %12.2f %s (%llu in %.2f s)\n", name.c_str(), o.size, r.value,
                     r.unit, static_cast<unsigned long long>(r.count), r.seconds);
@@ -590,6 +519,8 @@ Options parse(int argc, char** argv) {
             o.name = value();
         } else if (name == "--size") {
             o.size = std::strtoul(value().c_str(), nullptr, 10);
+        } else if (name == "--connections") {
+            o.connections = std::strtoul(value().c_str(), nullptr, 10);
         } else if (name == "--seconds") {
             o.seconds = std::atof(value().c_str());
         } else if (name == "--count") {
@@ -602,9 +533,12 @@ Options parse(int argc, char** argv) {
     }
     for (Place& place : o.places)
         place.ring = ring << 10;
-    if (o.places.empty() || o.size == 0 || o.size > kMaxSize)
+    if (o.places.empty() != (o.test == "null") || o.size == 0 || o.size > kMaxSize)
         throw Usage{};
-    if (o.test != "rr" && o.test != "stream" && o.test != "crr")
+    if (o.connections == 0 || (o.connections > 1 && o.test != "stream" && o.test != "idle"))
+        throw Usage{};
+    constexpr std::string_view kTests[] = {"rr", "stream", "crr", "cc", "null", "idle"};
+    if (std::find(std::begin(kTests), std::end(kTests), o.test) == std::end(kTests))
         throw Usage{};
     return o;
 }
@@ -617,7 +551,7 @@ int main(int argc, char** argv) {
         Options o = parse(argc, argv);
         if (o.role == "serve")
             return serve(o.places);
-        if (o.role == "run" && o.places.size() == 1)
+        if (o.role == "run" && o.places.size() <= 1)
             return run(o);
     } catch (const Usage&) {
     } catch (const Broken& e) {
@@ -627,8 +561,11 @@ int main(int argc, char** argv) {
     std::fputs(
         "usage: xway-bench serve [--tcp PORT] [--unix PATH] [--vchan DOMID PATH] [--ring-kib N]\n"
         "       xway-bench run --tcp ADDR:PORT | --unix PATH | --vchan DOMID PATH\n"
-        "           [--test rr|stream|crr] [--size N] [--seconds S | --count N] [--name TEXT] "
+        "           [--test rr|stream|crr|cc] [--size N] [--seconds S | --count N] [--name TEXT] "
         "[--json]\n"
+        "           [--connections N] at once, of streams\n"
+        "       xway-bench run --test idle --tcp ADDR:PORT --connections N --seconds S\n"
+        "       xway-bench run --test null [--size N] ... writes to /dev/null\n"
         "Exit: 0, 1 the measurement failed, 2 usage.\n",
         stderr);
     return 2;

@@ -21,12 +21,12 @@ POLICY = TOP / "configs" / "policy.conf"
 
 class XwayLab(Lab):
     def __init__(self, out, kind="pv", guests=("a", "b"), programs=(), dom0_programs=(), memory=384,
-                 vcpus=1, dom0_memory=1024, kernel=None, **more):
+                 vcpus=1, dom0_memory=1024, kernel=None, guest_modules=(), **more):
         super().__init__(
             out, [Guest(name, type=kind, memory=memory, vcpus=vcpus, kernel=kernel) for name in guests],
             Dom0(memory=dom0_memory, kernel=kernel, programs=[*map(str, TOOLS), *dom0_programs], modules=["backend"],
                  files={str(POLICY): "/etc/xway/policy.conf"}),
-            programs=[str(TOOLS[0]), *programs], modules=["frontend"], **more)
+            programs=[str(TOOLS[0]), *programs], modules=["frontend", *guest_modules], **more)
 
     # ---- xway ----
 

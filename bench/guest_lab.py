@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+"""guest_lab - xway-bench between two guests of a lab, over each path there is, and what is counted meanwhile."""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP / "tests" / "vm"))
+from xlab import LabError  # noqa: E402
+
+BENCH = TOP / "build" / "bench" / "xway-bench"
+PORT = 7001
+B = "10.77.0.12"
+DOM0 = "10.77.0.1"
+VCHAN = "/local/domain/{}/data/xway-bench"
+PATHS = ("netfront", "xway", "loopback", "unix", "vchan")
+TITLES = {"netfront": "netfront TCP", "xway": "xway", "loopback": "loopback TCP", "unix": "UNIX socket",
+          "vchan": "libxenvchan"}
+BETWEEN_GUESTS = ("netfront", "xway")       # whose events are told apart in /proc/interrupts
+
+
+def has(path, test):
+    return not (path == "vchan" and test == "crr")      # libxenvchan has no connections
+
+
+class Guests:
+    """Guests a and b: a measures."""
+
+    def __init__(self, lab):
+        self.lab = lab
+
+    def serve(self):
+        domid = self.lab.domids
+        self.lab.run("dom0", f"for g in {domid['a']} {domid['b']}; do "
+                             f"xenstore-write {VCHAN.format('$g')} '' && xenstore-chmod {VCHAN.format('$g')} n$g r0 "
+                             f"|| exit 1; done", check=True)
+        self.lab.start("b", f"xway-bench serve --tcp {PORT}")
+        self.lab.start("a", f"xway-bench serve --tcp {PORT}")
+        self.lab.start("a", "xway-bench serve --unix /tmp/bench.sock")
+        self.lab.start("b", f"xway-bench serve --vchan {domid['a']} {VCHAN.format(domid['b'])}")
+        for name in ("a", "b"):
+            self.wait_port(name)
+        self.lab.wait_until("a", "[ -S /tmp/bench.sock ]")
+
+    def wait_port(self, name):
+        self.lab.wait_until(name, f"grep -qi ':{PORT:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6")
+
+    def rail(self, path):
+        """Which rail new connections take, if this is one of the two."""
+        if path in BETWEEN_GUESTS:
+            for guest in self.lab.guests:
+                self.lab.param(guest, "enable", int(path == "xway"))
+
+    def target(self, path):
+        return {"netfront": f"--tcp {B}:{PORT}", "xway": f"--tcp {B}:{PORT}", "loopback": f"--tcp 127.0.0.1:{PORT}",
+                "unix": "--unix /tmp/bench.sock", "dom0": f"--tcp {DOM0}:{PORT}", "null": "",
+                "vchan": f"--vchan {self.lab.domids['b']} {VCHAN.format(self.lab.domids['b'])}"}[path]
+
+    def run(self, path, test, size, seconds, more="", count=None):
+        """What xway-bench says of one measurement, so long or of so many."""
+        length = f"--count {count}" if count else f"--seconds {seconds}"
+        command = f"xway-bench run {self.target(path)} --test {test} --size {size} {length} --json {more}"
+        for _ in range(3):
+            result = self.lab.run("a", command, timeout=120)
+            if result.ok:
+                return json.loads(result.stdout.splitlines()[-1])
+            time.sleep(1)                       # a libxenvchan server may be between two sessions
+        raise LabError(f"{command}: {result.stderr or result.stdout}")
+
+    def events(self):
+        """Events that netfront, netback and xway have taken in all three domains."""
+        events = 0
+        for name in ("dom0", "a", "b"):
+            for line in self.lab.run(name, "cat /proc/interrupts", check=True).stdout.splitlines():
+                words = line.split()
+                if words and re.match(r"eth\d|vif\d|xway", words[-1]):
+                    events += sum(int(word) for word in words[1:] if word.isdigit())
+        return events
+
+    def stats(self, *names):
+        """Counters of the module, the sum of both guests."""
+        both = [self.lab.stat(guest) for guest in ("a", "b")]
+        return [sum(stat[name] for stat in both) for name in names]
