@@ -334,6 +334,7 @@ void endpoint_to_tcp(Endpoint* ep, xway_why why) {
 void endpoint_retire(Endpoint* ep) {
     if (ep->tx_stays.load(std::memory_order_relaxed) != 0 &&
         (ep->mine->flags.load(std::memory_order_relaxed) & kSlotTcpOnly) != 0) {
+        const KeepErrno keep; // a call that has just failed ends with this
         rx_follow(ep);
         retire(ep);
     }

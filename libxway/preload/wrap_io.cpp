@@ -248,7 +248,8 @@ bool time_is_over(timespec* timeout, std::int64_t end) {
 
 XWAY_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
     Endpoint* ep = table_endpoint(fd);
-    if (!ep || (flags & kCompat) || (timeout && (!readable(timeout) || !valid(*timeout))))
+    if (!ep || (flags & (kCompat | MSG_ERRQUEUE)) ||
+        (timeout && (!readable(timeout) || !valid(*timeout))))
         return real.recvmmsg(fd, messages, count, flags, timeout);
     std::int64_t end = kNever;
     if (timeout && timeout->tv_sec < 1'000'000'000)
