@@ -5,6 +5,7 @@
 #include <linux/slab.h>
 #include <linux/sched/signal.h>
 
+#include "link.h"
 #include "peer.h"
 #include "sock.h"
 
@@ -123,6 +124,7 @@ static void xway_accepted(struct socket *newsock, const struct xway_overlay *ove
 	/* It was given the listener's operations. */
 	WRITE_ONCE(newsock->ops, overlay->base_ops);
 	if (xway_peers_any()) {
+		xway_ctl_look_all();	/* its HELLO may lie there */
 		peer = xway_peer_of_sock(sk);
 		lock_sock(sk);
 		armed = xway_accept_arm(sk, overlay, peer);

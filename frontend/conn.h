@@ -180,6 +180,13 @@ bool xway_conn_hello_waits(const struct sock *sk);
 /* Client: send HELLO, or ask for a link first. */
 void xway_conn_hello(struct xway_conn *conn);
 /*
+ * The answer to our HELLO may have been posted only: attach if so. Process context; a mutex of the
+ * connection may be held.
+ */
+void xway_conn_look(struct xway_conn *conn);
+/* The same; afterwards @conn is attached if the peer had answered so before the call. May sleep. */
+void xway_conn_hear_out(struct xway_conn *conn);
+/*
  * The socket goes away: what is still in rings is delivered without it. @now: not under lock_sock,
  * so that the slow part may be done at once.
  */

@@ -123,6 +123,7 @@ static irqreturn_t xway_link_interrupt(int irq, void *data)
 	xway_link_stat_inc(link, events);
 	/* Xen raises the first event as the port is bound: before the binding has told us its irq. */
 	WRITE_ONCE(link->irq, irq);
+	WRITE_ONCE(link->event, true);
 	tasklet_schedule(&link->tasklet);
 	return IRQ_HANDLED;
 }
@@ -176,6 +177,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	INIT_LIST_HEAD(&link->late);
 	INIT_DELAYED_WORK(&link->work, xway_link_work);
 	tasklet_setup(&link->tasklet, xway_ctl_tasklet);
+	timer_setup(&link->ctl_patience, xway_ctl_patience, 0);
 	link->account = xway_account_get(peer->account);
 	link->domid = peer->domid;
 	link->retry_at = jiffies;
@@ -327,6 +329,7 @@ static void xway_link_down(struct xway_link *link)
 	if (link->irq)
 		unbind_from_irqhandler(link->irq, link);
 	tasklet_kill(&link->tasklet);
+	timer_delete_sync(&link->ctl_patience);	/* set where the state is looked at under the lock */
 	link->irq = 0;
 	xway_device_offer(link->domid, NULL);
 	xway_conns_forget_hellos(link);

@@ -90,6 +90,9 @@ struct xway_link {
 
 	spinlock_t		lock;		/* _bh */
 	u32			ctl_prod;	/* lock */
+	u32			ctl_told;	/* lock: ctl_prod when the peer was last told, if it had to be */
+	u32			ctl_due;	/* lock: ctl_prod when ctl_patience was set */
+	struct timer_list	ctl_patience;	/* set under lock */
 	struct list_head	late;		/* lock: struct xway_late_msg */
 	unsigned int		late_count;	/* lock */
 	struct xway_link_slot	*slot;
@@ -100,7 +103,9 @@ struct xway_link {
 	unsigned int		arena_pages;	/* constant */
 	unsigned int		arena_used;	/* lock */
 
-	u32			ctl_cons;	/* tasklet only */
+	bool			event;		/* set in hard interrupt, taken by the tasklet */
+	bool			worked;		/* tasklet only: it had something to do since the last event */
+	u32			ctl_cons;	/* tasklet only; read anywhere, as a hint */
 	struct xway_hello	*hello;		/* one per slot of the peer */
 	unsigned int		hellos;		/* constant once mapped */
 };
@@ -139,8 +144,23 @@ const char *xway_link_state_name(const struct xway_link *link);
 /* Any context but hard interrupt. Never fails for lack of room: what does not fit goes later. */
 void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg);
 void xway_ctl_send_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from);
+/*
+ * The same for what can wait: the peer finds it when it looks, or is told a little later if it does
+ * not. So opening and closing connections costs no hypercall where both sides do that often.
+ */
+void xway_ctl_post(struct xway_link *link, const struct xway_msg *msg);
+void xway_ctl_post_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from);
+/*
+ * Take what the peer has posted. Process context without a spinlock and without lock_sock: messages
+ * are handled before it returns, unless another CPU is at it.
+ */
+void xway_ctl_look(struct xway_link *link);
+/* The same, and waits for that CPU: whatever lay in the queue has been handled. May sleep. */
+void xway_ctl_hear_out(struct xway_link *link);
+void xway_ctl_look_all(void);
 void xway_ctl_flush(struct xway_link *link);
 void xway_ctl_tasklet(struct tasklet_struct *tasklet);
+void xway_ctl_patience(struct timer_list *timer);
 void xway_ctl_kick(struct xway_link *link);
 void xway_ctl_late_free(struct xway_link *link);
 

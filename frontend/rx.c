@@ -614,6 +614,8 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 		/* Before the rails are looked at, so that what was sent before the end is seen. */
 		ended = xway_rx_ended(conn, sk, &end_err);
 		smp_rmb();
+		if (unlikely(ended))
+			xway_conn_hear_out(conn);	/* in a ring, perhaps, of which nobody has told us yet */
 		if (!len && xway_rx_readable(conn, sk)) {
 			n = 0;
 			break;

@@ -129,6 +129,7 @@ static int xway_sock_recv(struct xway_conn *conn, struct sock *sk, struct msghdr
 	if (unlikely(sock_flag(sk, SOCK_RCVTSTAMP) ||
 		     sock_flag(sk, SOCK_TIMESTAMPING_RX_SOFTWARE)))
 		xway_conn_tcp_only(conn, XWAY_WHY_TIMESTAMPS);
+	xway_conn_look(conn);
 	return xway_rx_recvmsg(conn, sk, msg, len, flags);
 }
 

@@ -144,6 +144,7 @@ static bool xway_tx_wants_ring(struct xway_conn *conn, const struct sock *sk)
 /* Put the direction on the rail that it should be on. True: the ring. */
 static bool xway_tx_choose(struct xway_conn *conn, struct sock *sk)
 {
+	xway_conn_look(conn);
 	if (!smp_load_acquire(&conn->attached) || !xway_tx_refresh(conn))
 		return false;
 	if (xway_tx_wants_ring(conn, sk))

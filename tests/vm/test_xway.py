@@ -157,6 +157,34 @@ class Tests:
         check(self.ring_bytes() > before, "no byte rode a ring")
         self.gone_from_rings()
 
+    def test_connections_cost_no_hypercall(self):
+        """Where connections come and go, each side finds the other's messages when it looks: three of four need no event."""
+        connections = 200
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.link_up()
+        with self.serve("xway-bench serve --tcp 7001", port=7001):
+            before = self.lab.stat("a"), self.lab.stat("b")
+            self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test cc --count {connections}", timeout=120, check=True)
+            after = self.lab.stat("a"), self.lab.stat("b")
+        kicks, sent, seen = (sum(now[key] - then[key] for then, now in zip(before, after))
+                             for key in ("kicks", "msgs_sent", "hellos_received"))
+        print(f"# {connections} connections: {seen} hellos, {sent} messages, {kicks} hypercalls", flush=True)
+        check(seen >= connections, f"only {seen} hellos were received")
+        check(kicks < sent / 4, f"{kicks} hypercalls for {sent} messages")
+        self.gone_from_rings()
+
+    def test_posted_messages_are_told(self):
+        """A peer that does not look, because its program does not accept, is told nevertheless."""
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.link_up()
+        with self.serve("xway-bench serve --tcp 7001", port=7001) as server:
+            server.signal(19)
+            before = self.lab.stat("b")["hellos_received"]
+            client = self.lab.start("a", f"sleep 20 | nc {B} 7001")
+            self.lab.wait_until("b", f"[ $(sed -n 's/^hellos_received //p' /proc/xway_front/stat) -gt {before} ]", timeout=10)
+            client.signal(9)
+        self.gone_from_rings()
+
     def test_socket_cases_on_rings(self):
         self.cases("rings")
 
