@@ -566,7 +566,11 @@ void registrar_cancel(Endpoint* ep, int fd) {
         message.type = WireType::kCancel;
         message.conn = name_of(ep);
         send_request(message);
-        if (fd >= 0 && !is_reset_by_close(fd))
+        // xwayd may hold a copy for a moment more: what the peer is to see of the end, it sees now.
+        const sockaddr nobody{AF_UNSPEC, {}};
+        if (fd >= 0 && is_reset_by_close(fd))
+            real.connect(fd, &nobody, sizeof(nobody)); // a reset
+        else if (fd >= 0)
             real.shutdown(fd, SHUT_RDWR);
     }
 }
