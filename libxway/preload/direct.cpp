@@ -102,6 +102,12 @@ bool is_dead(const Endpoint* ep) {
            ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
 }
 
+// By the peer, and not accepted yet: whatever the peer has done with it since, it is to be
+// accepted.
+bool is_waiting(const Endpoint* ep) {
+    return ep->theirs->life.load() >> 1 == ep->opened + 1;
+}
+
 // Each end has taken all that the other had sent when it closed.
 bool is_clean(const Endpoint* ep) {
     return ep->theirs->end.load() == rx_total(ep) && ep->theirs->took.load() == tx_total(ep);
@@ -244,8 +250,9 @@ Endpoint* take_dead() {
         for (auto& side : process.arena[i]->endpoint) {
             for (Endpoint* ep : side) {
                 State parked = State::kParked;
+                // In this order: it was opened before it was shut, or became one for TCP alone.
                 if (ep && !ep->dialled && ep->state.load() == parked && is_dead(ep) &&
-                    ep->state.compare_exchange_strong(parked, State::kBusy))
+                    !is_waiting(ep) && ep->state.compare_exchange_strong(parked, State::kBusy))
                     add(ep);
             }
         }
@@ -463,8 +470,7 @@ bool direct_take(Endpoint* ep) {
     ep->arena->view.header()->side[ep->side].opened.fetch_and(~(1ull << ep->slot));
     turn.fetch_add(1, std::memory_order_relaxed);
     State parked = State::kParked;
-    return ep->theirs->life.load() >> 1 == ep->opened + 1 &&
-           ep->state.compare_exchange_strong(parked, State::kBusy);
+    return is_waiting(ep) && ep->state.compare_exchange_strong(parked, State::kBusy);
 }
 
 bool direct_waits(const Listener* listener) {
