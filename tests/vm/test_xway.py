@@ -124,14 +124,16 @@ class Tests:
         check(looks[1000] >= 10, f"{looks[1000]} looks in 400 round trips")
 
     def test_static_binary_rides_too(self):
-        before = self.ring_bytes()
         with self.serve("xway-transfer-static serve --port 7000", port=7000):
+            self.link_up()
+            before = self.ring_bytes()
             self.transfer(2, 2 * MIB, 120, "xway-transfer-static")
         check(self.ring_bytes() - before > 4 * MIB, "the static binary stayed on TCP")
 
     def test_ipv6(self):
-        before = self.ring_bytes()
         with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.link_up()
+            before = self.ring_bytes()
             self.transfer(2, 2 * MIB, 120, address="fd77::12")
         check(self.ring_bytes() - before > 4 * MIB, "IPv6 stayed on TCP")
 
@@ -246,7 +248,7 @@ class Tests:
         self.lab.put("a", steps, "/tmp/program.txt")
         plays = [play.split("\n") for play in once + self.play("replay --repeat 8 /tmp/program.txt", f"tcp-{seed}")["program.txt"]]
         seen = seen.split("\n")
-        return len(seen) == len(plays[0]) and all(line in told for line, told in zip(seen, zip(*plays)))
+        return len(seen) == len(plays[0]) and all(may_be(line, set(told)) for line, told in zip(seen, zip(*plays)))
 
     def test_socket_cases_on_plain_tcp(self):
         """What they are to be compared with: the same machine without the module."""
@@ -766,6 +768,11 @@ def packets_of(pcap):
         head = 40 if six else (packet[0] & 15) * 4
         source, target, seq = struct.unpack_from("!HHI", packet, head)
         yield packet[6 if six else 9], source, target, seq, packet[head + (packet[head + 12] >> 4) * 4:]
+
+
+def may_be(line, told):
+    """Is a result one of TCP's? Where TCP gives several, of each part: a reset may come between two parts of a call."""
+    return line in told or (len(told) > 1 and set(line.split()) <= {word for other in told for word in other.split()})
 
 
 class Server:
