@@ -45,8 +45,8 @@ class Guests:
             self.wait_port(name)
         self.lab.wait_until("a", "[ -S /tmp/bench.sock ]")
 
-    def wait_port(self, name):
-        self.lab.wait_until(name, f"grep -qi ':{PORT:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6")
+    def wait_port(self, name, port=PORT):
+        self.lab.wait_until(name, f"grep -qi ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6")
 
     def rail(self, path):
         """Which rail new connections take, if this is one of the two."""

@@ -110,6 +110,10 @@ def median(values):
     return statistics.median(values) if values else None
 
 
+def size_of(size):
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB" if size >= 1 << 10 else f"{size} B"
+
+
 def text_of(value, unit=""):
     if value is None:
         return "-"
