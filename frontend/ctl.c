@@ -92,7 +92,14 @@ static bool __xway_ctl_put(struct xway_link *link, const struct xway_msg *msg)
 	return true;
 }
 
-static void xway_ctl_enqueue(struct xway_link *link, const struct xway_msg *msg, bool can_wait)
+/* Worth no event: the peer finds it when it looks. */
+static bool xway_ctl_can_wait(u16 type)
+{
+	return type == XWAY_MSG_HELLO || type == XWAY_MSG_ATTACH || type == XWAY_MSG_DECLINE ||
+	       type == XWAY_MSG_CLOSE;
+}
+
+void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
 {
 	u32 capacity = xway_ctl_capacity(link->region.ctl_pages);
 	struct xway_late_msg *late;
@@ -101,7 +108,8 @@ static void xway_ctl_enqueue(struct xway_link *link, const struct xway_msg *msg,
 	if (!__xway_ctl_is_open(link))
 		goto out;
 	if (list_empty(&link->late) && __xway_ctl_put(link, msg)) {
-		if (can_wait && link->ctl_prod - link->ctl_told < capacity / 2)
+		if (xway_ctl_can_wait(msg->type) &&
+		    link->ctl_prod - link->ctl_told < capacity / 2)
 			__xway_ctl_wait(link);
 		else
 			__xway_ctl_tell(link);
@@ -123,23 +131,6 @@ static void xway_ctl_enqueue(struct xway_link *link, const struct xway_msg *msg,
 	mod_delayed_work(xway_wq, &link->work, 1);
 out:
 	spin_unlock_bh(&link->lock);
-}
-
-void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
-{
-	xway_ctl_enqueue(link, msg, false);
-}
-
-void xway_ctl_post(struct xway_link *link, const struct xway_msg *msg)
-{
-	xway_ctl_enqueue(link, msg, true);
-}
-
-void xway_ctl_post_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from)
-{
-	struct xway_msg msg = { .type = type, .arg = arg, .to = to, .from = from };
-
-	xway_ctl_post(link, &msg);
 }
 
 void xway_ctl_send_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from)

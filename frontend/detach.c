@@ -79,7 +79,7 @@ static void xway_conn_send_close(struct xway_conn *conn, u32 to)
 {
 	spin_lock_bh(&conn->lock);
 	if (conn->id && !test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags)) {
-		xway_ctl_post_id(conn->link, XWAY_MSG_CLOSE, 0, to, conn->id);
+		xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, to, conn->id);
 		set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
 		/* Pairs with the barrier in xway_conn_on_close(): one of the two frees the slot. */
 		smp_mb__after_atomic();
@@ -221,7 +221,7 @@ void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
 		}
 		spin_unlock_bh(&xway_tuple_lock);
 		if (waited)
-			xway_ctl_post_id(link, XWAY_MSG_CLOSE, 0, msg->from, 0);
+			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, 0);
 		return;
 	}
 	conn = xway_slot_conn(link, msg->to);
