@@ -137,10 +137,10 @@ struct alignas(kCacheLine) Endpoint {
 
     // The receiving end; rx_lock.
     alignas(kCacheLine) Lock rx_lock;
-    bool rx_cut;    // we have ended the ring period that rx is in
-    bool rx_ended;  // end of file has been seen: TCP says so, and nothing is left in the ring
-    bool rx_broken; // the peer has published nonsense
-    int rx_error;   // an error that TCP has reported, for when the ring is empty; 0: none
+    bool rx_cut;               // we have ended the ring period that rx is in
+    bool rx_ended;             // end of file has been seen: TCP says so, and the ring is empty
+    bool rx_broken;            // the peer has published nonsense
+    std::atomic<int> rx_error; // what TCP has told once, for when the ring is empty; 0: nothing
     std::uint64_t rx_ring_bytes;
     std::int64_t looked_at;  // when TCP was last asked for news, coarse
     std::uint32_t idle_asks; // receivers that found nothing and did not wait; a guess

@@ -208,6 +208,8 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
         if (now && (over || (events & ~now & (POLLIN | POLLRDNORM)) == 0))
             return now;
     }
+    if (ep->rx_error.load(std::memory_order_relaxed) != 0)
+        now |= POLLERR;
     const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
     const bool shut =
         ep->rd_shut.load(std::memory_order_relaxed) || ep->wr_shut.load(std::memory_order_relaxed);

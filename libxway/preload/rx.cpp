@@ -53,10 +53,12 @@ bool is_peers(const Endpoint* ep, std::uint32_t ring) {
     return first >= window && first + (1u << xway_ring_order(ring)) <= window + kWindowPages;
 }
 
+// As long as a step of next_step() can be: all that TCP has and will have is the connection's.
+constexpr std::uint32_t kAll = 1u << 30;
+
 // What comes next for `rx`, which is ep->rx, or a copy that looks ahead of it, past `skip` bytes of
 // TCP.
 struct xway_rx_step next_step(Endpoint* ep, xway_rx* rx, int fd, std::uint32_t skip = 0) {
-    constexpr std::uint32_t kAll = 1u << 30;
     xway_view view;
     std::uint32_t tcp_seq = 0, tcp_end = 0;
     // Read before the view: if it is said, the view shows the last epoch there will be, and nothing
@@ -178,12 +180,12 @@ ssize_t broken(Endpoint* ep, int fd) {
 // peer has died; that both have gone is rare. -EAGAIN: neither. -ESTALE: there is something after
 // all. > 0: bytes that TCP has, at least.
 ssize_t look(Endpoint* ep, int fd) {
+    if (const int kept = ep->rx_error.exchange(0))
+        return -kept;
     if (rx_over(ep)) {
         ep->rx_ended = true;
         return 0;
     }
-    if (ep->rx_error)
-        return -std::exchange(ep->rx_error, 0);
     const std::uint32_t flags = ep->theirs->flags.load(std::memory_order_acquire);
     const bool gone = ep->arena->view.header()->side[ep->side ^ 1].gone.load() != 0;
     const bool asked = gone || (flags & (kSlotLook | kSlotGone)) != 0 || ep->rd_shut.load() ||
@@ -211,8 +213,8 @@ ssize_t look(Endpoint* ep, int fd) {
         // the ring rail. On TCP they are ours, behind an urgent byte, which FIONREAD stops at.
         return xway_rx_rail(&ep->rx) == XWAY_RAIL_RING ? broken(ep, fd) : got;
     }
-    if (ep->rx_error)
-        return -std::exchange(ep->rx_error, 0);
+    if (const int kept = ep->rx_error.exchange(0))
+        return -kept;
     const bool closed = (ep->theirs->flags.load(std::memory_order_acquire) & kSlotGone) != 0;
     if (!closed && (gone || endpoint_peer_lost(ep, fd)) && !ep->rx_ended && tx_pending(ep) > 0) {
         // It died with bytes of ours unread: TCP would have said so with a reset.
@@ -256,6 +258,9 @@ ssize_t take(Endpoint* ep, int fd, Cursor& to, int flags, bool more) {
         case XWAY_RX_TCP:
             // A read stops at urgent bytes, as TCP's own does, whatever rail brought those before.
             if (more && (!switched || real.sockatmark(fd) == 1))
+                return -EAGAIN;
+            // Where all the rest is TCP's: its error is told once, and not to who has bytes.
+            if (more && step.len == kAll && tcp_unread(fd) == 0)
                 return -EAGAIN;
             return take_tcp(ep, fd, to, step.len, flags);
         case XWAY_RX_SWITCHED:
@@ -441,10 +446,8 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
                 return static_cast<ssize_t>(got);
             continue;
         }
-        if (result == 0 || got > 0) {
-            if (result != -EAGAIN || nonblock)
-                return static_cast<ssize_t>(got);
-        }
+        if (result == 0)
+            return static_cast<ssize_t>(got);
         if (result == -EAGAIN && !nonblock) {
             if (deadline == 0)
                 deadline = deadline_in(ep->rcv_timeout.load());
@@ -453,8 +456,11 @@ ssize_t endpoint_recv(Endpoint* ep, int fd, const iovec* iov, int count, int fla
                 result = -EBADF; // another thread has put something else there
             if (result == 0)
                 continue;
-            if (got > 0)
-                return static_cast<ssize_t>(got);
+        }
+        if (got > 0) {
+            if (result == -ECONNRESET)
+                rx_put_back(ep, ECONNRESET);
+            return static_cast<ssize_t>(got);
         }
         return keep.fail(-result);
     }
@@ -530,7 +536,7 @@ int rx_take_error(Endpoint* ep, int fd) {
     if (ep->sent_late.compare_exchange_strong(sent, Late::kTold))
         return EPIPE;
     const Guard guard(ep->rx_lock, !ep->forked);
-    if (const int kept = ep->attached ? std::exchange(ep->rx_error, 0) : 0)
+    if (const int kept = ep->attached ? ep->rx_error.exchange(0) : 0)
         return kept;
     return real.getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
 }

@@ -79,6 +79,50 @@ void send_to_shut_both_ways::server(Side& side) {
     side.step("told");
 }
 
+/* Who has shut down both ways and is sent more: what he had before is still his, then the reset. */
+TWO_SIDED(reset_by_data_for_shut_both_ways, kPair | kCold)
+void reset_by_data_for_shut_both_ways::client(Side& side) {
+    const int fd = side.sock.get();
+    StreamReader in = side.in();
+    side.step("sent");
+    side.await_true("all has come", [&] { return waiting(fd) == 50; });
+    SYS(shutdown(fd, SHUT_RDWR));
+    side.step("shut");
+    side.step("sent again");
+    side.await_true("the reset is here", [&] { return (poll_now(fd, 0) & POLLERR) != 0; });
+    CHECK_EQ(SYS(in.receive_some(100)), 50);
+    CHECK_ERRNO(in.receive_some(100), ECONNRESET);
+    CHECK_EQ(SYS(in.receive_some(100)), 0);
+}
+void reset_by_data_for_shut_both_ways::server(Side& side) {
+    StreamWriter out = side.out();
+    out.send(50);
+    side.step("sent");
+    side.step("shut");
+    side.await(side.sock.get(), POLLRDHUP);
+    SYS(out.send_some(10));
+    side.step("sent again");
+}
+
+/* A read that a reset ends has what came before; the next one is told, and so is poll. */
+TWO_SIDED(reset_ends_waitall, kPair | kCold)
+void reset_ends_waitall::client(Side& side) {
+    const int fd = side.sock.get();
+    StreamReader in = side.in();
+    side.step("reading");
+    CHECK_EQ(SYS(in.receive_some(100, MSG_WAITALL)), 40);
+    CHECK_EQ(poll_now(fd, 0), POLLERR | POLLHUP);
+    CHECK_ERRNO(in.receive_some(10), ECONNRESET);
+    CHECK_EQ(poll_now(fd, 0), POLLHUP);
+    CHECK_EQ(SYS(in.receive_some(10)), 0);
+}
+void reset_ends_waitall::server(Side& side) {
+    side.out().send(40);
+    side.step("reading");
+    side.settle();
+    close_hard(side.sock);
+}
+
 /* SPLICE_F_NONBLOCK is of the pipe alone: the socket is waited for. */
 TWO_SIDED(splice_nonblock_waits_for_socket, kPair | kCold)
 void splice_nonblock_waits_for_socket::client(Side& side) {
