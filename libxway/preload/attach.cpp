@@ -258,12 +258,13 @@ void ring_own(Endpoint* ep) {
 
 void wake_own(Endpoint* ep) {
     for (std::atomic<std::uint32_t>* word : {&ep->mine->rx_wait, &ep->mine->tx_wait}) {
-        const std::uint32_t who = word->exchange(0);
+        // A child has no doorbell of its parent's: that one stays asked for.
+        const bool bell = bell_works(ep);
+        const std::uint32_t who = word->fetch_and(bell ? 0u : ~kWaitFutex);
         if (who & kWaitFutex)
             futex_wake(word, INT_MAX);
-        if (!(who & kWaitBell) || !bell_works(ep))
-            continue;
-        ring_own(ep); // nobody asks for news again of a connection that has none
+        if (bell && (who & kWaitBell))
+            ring_own(ep); // nobody asks for news again of a connection that has none
     }
 }
 

@@ -67,7 +67,9 @@ struct EpollSet {
     std::uint32_t owner; // token of the process that made it
     int inner;           // -1: no member has ever been attached
     std::uint64_t tag;   // what the program's set has as the inner set's data; + 1: the doorbell's
-    std::uint32_t bell;
+    std::uint32_t bell;  // which rings for what was put into this set last
+    std::uint32_t
+        bells; // those that it hears, a bit each: its own, and of other sets with the same
     int since_kernel;
     bool kernel_had;        // events, when it was last asked
     bool nested;            // the kernel watches it for another set
@@ -203,6 +205,36 @@ void remove(Member* m) {
     free_members = m;
 }
 
+bool hears(const EpollSet* set, std::uint32_t bell) {
+    return bell < kArenaBells && (set->bells >> bell & 1) != 0;
+}
+
+// A thread goes to sleep on all that the set hears, or has woken.
+void sleeps(std::uint32_t bells) {
+    for (; bells != 0; bells &= bells - 1)
+        bell_sleep(static_cast<std::uint32_t>(__builtin_ctz(bells)));
+}
+
+void wakes(std::uint32_t bells) {
+    for (; bells != 0; bells &= bells - 1)
+        bell_wake(static_cast<std::uint32_t>(__builtin_ctz(bells)));
+}
+
+// The set, which has an inner one, is woken by this doorbell as well.
+bool hear(EpollSet* set, std::uint32_t bell) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    event.data.u64 = set->tag + 1;
+    if (hears(set, bell) || set->owner != process.token)
+        return true;
+    if (real.epoll_ctl(set->fd, EPOLL_CTL_ADD, process.bell[bell], &event) != 0)
+        return false;
+    set->bells |= 1u << bell;
+    if (set->nested)
+        bell_sleep(bell);
+    return true;
+}
+
 // The second set, inside the program's, and the doorbell beside it.
 bool open_inner(EpollSet* set) {
     if (set->inner >= 0)
@@ -219,14 +251,11 @@ bool open_inner(EpollSet* set) {
         process_unhide(inner);
         return false;
     }
-    event.data.u64 = set->tag + 1;
-    if (real.epoll_ctl(set->fd, EPOLL_CTL_ADD, process.bell[set->bell], &event) != 0) {
+    if (!hear(set, set->bell)) {
         process_unhide(inner); // leaves the program's set with it
         return false;
     }
     set->inner = inner;
-    if (set->nested)
-        bell_sleep(set->bell);
     return true;
 }
 
@@ -234,8 +263,35 @@ bool open_inner(EpollSet* set) {
 void be_nested(EpollSet* set) {
     const Guard guard(lock);
     if (!set->nested && set->inner >= 0)
-        bell_sleep(set->bell);
+        sleeps(set->bells);
     set->nested = true;
+}
+
+// The doorbell is to ring for what `m` watches. Who sleeps on the set is told of that, too.
+void hear_of(const Member* m, std::uint32_t bell) {
+    if (hears(m->set, bell))
+        return;
+    hear(m->set, bell);
+    bell_ring_own(m->set->bell);
+}
+
+// One doorbell rings for a connection or a listener: every set that has it hears that one.
+void all_hear(const Endpoint* ep, std::uint32_t bell) {
+    for (Member* m = ep->arena->members[ep->side][ep->slot]; m; m = m->next_of_ep)
+        hear_of(m, bell);
+}
+
+void use_bell(Endpoint* ep, std::uint32_t bell) {
+    ep->mine->bell = bell;
+    all_hear(ep, bell);
+}
+
+void use_bell(Listener* listener, int fd, std::uint32_t bell) {
+    listener_set_bell(listener, bell);
+    for (Member* m = watched[fd]; m; m = m->next) {
+        if (m->listener == listener && m->ours)
+            hear_of(m, bell);
+    }
 }
 
 // `registered`: in the program's set, until now.
@@ -316,7 +372,7 @@ void list_all(int fd, std::uint32_t bell) {
         if (!m->ours)
             continue;
         list(m);
-        if (m->set->bell != bell)
+        if (!hears(m->set, bell))
             bell_ring_own(m->set->bell);
     }
 }
@@ -339,7 +395,7 @@ void take_news(std::uint32_t bell) {
                     if (m->parked)
                         continue;
                     list(m);
-                    if (m->set->bell != bell)
+                    if (!hears(m->set, bell))
                         bell_ring_own(m->set->bell);
                 }
                 if (const Endpoint* ep = map->endpoint[side][slot];
@@ -350,14 +406,23 @@ void take_news(std::uint32_t bell) {
     }
 }
 
-bool any_news(std::uint32_t bell) {
+void take_news(const EpollSet* set) {
+    for (std::uint32_t bits = set->bells; bits != 0; bits &= bits - 1)
+        take_news(static_cast<std::uint32_t>(__builtin_ctz(bits)));
+}
+
+bool any_news(std::uint32_t bells) {
     const Guard guard(process.lock);
     for (std::uint32_t i = 0; i < process.arenas; i++) {
         const ArenaMap* map = process.arena[i];
         for (std::uint32_t side = 0; side < 2; side++) {
-            if ((map->sides & (1u << side)) &&
-                map->view.header()->side[side].bell[bell].news.load(std::memory_order_relaxed) != 0)
-                return true;
+            if (!(map->sides & (1u << side)))
+                continue;
+            const Bell* bell = map->view.header()->side[side].bell;
+            for (std::uint32_t bits = bells; bits != 0; bits &= bits - 1) {
+                if (bell[__builtin_ctz(bits)].news.load(std::memory_order_relaxed) != 0)
+                    return true;
+            }
         }
     }
     return false;
@@ -374,7 +439,7 @@ void call_sleepers(const EpollSet* set, bool had_bell) {
 // others.
 int collect(EpollSet* set, epoll_event* events, int most) {
     const Guard guard(lock);
-    take_news(set->bell);
+    take_news(set);
     int count = 0;
     Member* const end = set->last;
     while (count < most && set->first) {
@@ -472,7 +537,7 @@ bool kernel_may_have_more(const EpollSet* set) {
 }
 
 bool spin(EpollSet* set) {
-    return look_longer(&set->spin, [&] { return any_news(set->bell); });
+    return look_longer(&set->spin, [&] { return any_news(set->bells); });
 }
 
 // A full ring may have been left alone for long enough: looks at all that wait for room in one.
@@ -494,7 +559,8 @@ void look_for_stalls(const EpollSet* set) {
 // Sleeps in the kernel, after a last look. The events of the kernel or of rings; 0: look again.
 int sleep(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
           const sigset_t* mask) {
-    bell_sleep(set->bell);
+    const std::uint32_t bells = set->bells;
+    sleeps(bells);
     int count = collect(set, events, most);
     if (count == 0) {
         const std::int64_t stall = tx_stall_at.load();
@@ -502,7 +568,7 @@ int sleep(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t
                             stall == 0 ? deadline : std::min(deadline, stall), mask);
     }
     const int error = errno;
-    bell_wake(set->bell);
+    wakes(bells);
     errno = error;
     return count;
 }
@@ -546,7 +612,7 @@ void epoll_put(EpollSet* set) {
     }
     if (set->inner >= 0) {
         if (set->nested)
-            bell_wake(set->bell);
+            wakes(set->bells);
         process_unhide(set->inner);
     }
     set->first = reinterpret_cast<Member*>(free_sets);
@@ -630,9 +696,9 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
         m->parked = m->disabled = false;
         m->event = *event;
         if (ep)
-            ep->mine->bell = set->bell;
+            use_bell(ep, set->bell);
         else
-            listener_set_bell(listener, set->bell);
+            use_bell(listener, fd, set->bell);
         list(m);
         call_sleepers(set, true);
         return 0;
@@ -666,9 +732,9 @@ int epoll_control(EpollSet* set, int set_fd, int operation, int fd, epoll_event*
         m->listener = listener;
         set->bell %= process.bells;
         if (ep)
-            ep->mine->bell = set->bell;
+            use_bell(ep, set->bell);
         else
-            listener_set_bell(listener, set->bell);
+            use_bell(listener, fd, set->bell);
         was_open = set->inner >= 0;
         if (!move_in(m, false)) {
             remove(m);
@@ -769,7 +835,7 @@ bool epoll_has_news(EpollSet* set) {
     if (set->inner < 0)
         return false;
     const Guard guard(lock);
-    take_news(set->bell);
+    take_news(set);
     for (Member* m = set->first; m; m = m->next_ready) {
         if (evaluate(m))
             return true;
@@ -807,11 +873,13 @@ void epoll_forget(int fd, Endpoint* ep) {
     while (Member* m = watched[fd]) {
         if (outlives(m, fd))
             continue;
+        // What is registered in an inherited set is the parent's, and stays his.
+        const bool may_delete = ep && m->set->owner == process.token;
         // With another descriptor for it, the kernel would go on reporting it under this number.
-        if (m->ours && ep && (ep->refs.load() > 1 || ep->hidden >= 0))
+        if (may_delete && m->ours && (ep->refs.load() > 1 || ep->hidden >= 0))
             real.epoll_ctl(m->set->inner, EPOLL_CTL_DEL, fd, nullptr);
         // So it would if xwayd still holds the copy that was passed to it.
-        if (!m->ours && ep && ep->refs.load() == 1 && ep->phase.load() != Phase::kNew)
+        if (may_delete && !m->ours && ep->refs.load() == 1 && ep->phase.load() != Phase::kNew)
             real.epoll_ctl(m->set->fd, EPOLL_CTL_DEL, fd, nullptr);
         remove(m);
         m->set = nullptr;
@@ -859,8 +927,8 @@ void epoll_adopt_listener(Listener* listener) {
             continue;
         m->listener = listener;
         m->set->bell %= process.bells;
-        listener_set_bell(listener, m->set->bell);
         move_in(m, true);
+        use_bell(listener, fd, m->set->bell);
         bell_ring_own(m->set->bell);
     }
 }
@@ -940,6 +1008,7 @@ std::uint32_t epoll_attached(Endpoint* ep, int fd) {
             move_in(m, true);
         }
     }
+    all_hear(ep, bell);
     // Whoever sleeps in one of the sets does not know yet that there is a doorbell to sleep on.
     bell_ring_own(bell);
     return bell;

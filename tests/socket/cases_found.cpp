@@ -6,7 +6,9 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <vector>
 
+#include "epoll.h"
 #include "process.h"
 #include "side.h"
 
@@ -169,6 +171,8 @@ void recvmmsg_tells_error_first::server(Side& side) {
 
 namespace {
 
+constexpr std::size_t kRounds = 20; /* of a case's own, beyond the calls after which libxway acts */
+
 /* A child that had the connection has ended; what its parent closes after that is the last of it.
  */
 void close_after_child(Side& side, const std::function<int()>& ends) {
@@ -206,6 +210,62 @@ void close_after_child_was_killed::client(Side& side) {
 }
 void close_after_child_was_killed::server(Side& side) {
     expect_end_at_once(side);
+}
+
+/* The set that it had, too, goes on telling its parent of both rails. */
+TWO_SIDED(epoll_after_child_left, kPair | kCold)
+void epoll_after_child_left::client(Side& side) {
+    const int fd = side.sock.get();
+    Epoll epoll(side);
+    epoll.add(fd, EPOLLIN | EPOLLPRI | EPOLLET);
+    StreamReader in = side.in();
+    side.step("watched");
+    CHECK_EQ(epoll.wait(), static_cast<std::uint32_t>(EPOLLIN));
+    in.receive(10);
+    Child child([&] { return shutdown(fd, SHUT_RD); });
+    child.wait();
+    epoll.now(); /* of that it tells */
+    side.step("left");
+    CHECK(epoll.wait() & EPOLLIN);
+    side.step("told");
+    /* An edge that was told before may come once more. */
+    side.await_true("the urgent byte is told", [&] { return (epoll.now() & EPOLLPRI) != 0; });
+    in.receive(20);
+}
+void epoll_after_child_left::server(Side& side) {
+    StreamWriter out = side.out();
+    side.step("watched");
+    out.send(10);
+    side.step("left");
+    out.send(20);
+    side.step("told");
+    SYS(send(side.sock.get(), "!", 1, MSG_OOB));
+}
+
+/* Each of several sets is told of each arrival, whichever is asked first. */
+TWO_SIDED(epoll_several_sets_are_told, kPair | kCold)
+void epoll_several_sets_are_told::client(Side& side) {
+    constexpr std::size_t kSets = 4;
+    const int fd = side.sock.get();
+    std::vector<Epoll> sets;
+    for (std::size_t i = 0; i < kSets; i++) {
+        sets.emplace_back(side);
+        sets.back().add(fd, EPOLLIN | EPOLLET);
+    }
+    StreamReader in = side.in();
+    for (std::size_t round = 0; round < kRounds; round++) {
+        side.step("send");
+        for (std::size_t i = 0; i < kSets; i++)
+            CHECK_EQ(sets[(round + i) % kSets].wait(), static_cast<std::uint32_t>(EPOLLIN));
+        in.receive(10);
+    }
+}
+void epoll_several_sets_are_told::server(Side& side) {
+    StreamWriter out = side.out();
+    for (std::size_t round = 0; round < kRounds; round++) {
+        side.step("send");
+        out.send(10);
+    }
 }
 
 /* What its parent leaves unread makes a reset of it. */
