@@ -83,9 +83,10 @@ void Model::reset(End& end) {
 
 void Model::sent(End& end, std::uint64_t bytes) {
     const auto peer = end.peer.lock();
-    if (bytes == 0 || !peer || end.reset)
+    if (bytes == 0 || end.reset)
         return;
-    if (peer->closed) {
+    if (!peer || peer->closed) {
+        /* It may be held back for as long as TCP waits for an acknowledgement, and then is reset. */
         reset(end);
     } else if (peer->rd_shut && peer->wr_shut) {
         /* Data for an end that has shut both ways: its TCP resets the connection. */
