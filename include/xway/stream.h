@@ -118,6 +118,20 @@ static inline __u32 xway_tx_room(const struct xway_tx *tx)
 	       0 : xway_ring_size(xway_tx_ring(tx)) - xway_tx_used(tx);
 }
 
+/*
+ * Is the ring that the switch from the even epoch @entered led to behind the receiver? Then its pages
+ * may be used anew. A receiver that has taken all of it looks at it no more, though it may be long
+ * until it follows the switch: it does that when it reads. @entered: not yet known to be done with.
+ */
+static inline bool xway_tx_ring_done(const struct xway_tx *tx, __u32 entered)
+{
+	const struct xway_mark *end = &tx->mark[(entered + 1) % XWAY_MARKS];
+
+	if (tx->epoch - entered < 2)
+		return false;		/* it is the present one */
+	return (__s32)(tx->acked - entered) >= 2 || (__s32)(tx->cons - end->at) >= 0;
+}
+
 /* Has the receiver left every ring this sender ever used? Then none of them is needed. */
 static inline bool xway_tx_settled(const struct xway_tx *tx)
 {

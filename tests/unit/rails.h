@@ -123,7 +123,7 @@ public:
         if (xway_tx_ack(&tx_, cons, epoch))
             failure_ = "an honest receiver's ack was refused";
         std::erase_if(rings_, [this](const Ring& ring) {
-            return static_cast<int32_t>(tx_.acked - ring.epoch) > 0; /* F-11 */
+            return xway_tx_ring_done(&tx_, ring.epoch - 1); /* F-11 */
         });
     }
 

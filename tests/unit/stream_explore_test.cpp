@@ -134,7 +134,7 @@ void acknowledge(State& n, uint32_t cons, uint32_t rx_epoch) {
     if (xway_tx_ack(&n.tx, cons, rx_epoch))
         n.wrong = 1;
     for (Lease& lease : n.lease)
-        if (lease.ring && static_cast<int32_t>(n.tx.acked - lease.epoch) > 0)
+        if (lease.ring && xway_tx_ring_done(&n.tx, lease.epoch - 1))
             lease = {};
     n.loaded = 0;
     n.sender_at = kIdle;

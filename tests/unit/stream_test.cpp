@@ -153,6 +153,28 @@ TEST_P(StreamTx, f11_a_sender_is_settled_when_the_receiver_has_left_its_last_rin
     EXPECT_TRUE(xway_tx_settled(&tx));
 }
 
+TEST_P(StreamTx, f11_a_ring_is_done_with_once_it_is_left_and_empty_or_followed) {
+    struct xway_tx tx = sender(0, 0);
+    const uint32_t entered = tx.epoch;
+    ASSERT_EQ(xway_tx_to_ring(&tx, base(), ring_at(0)), 0);
+    EXPECT_FALSE(xway_tx_ring_done(&tx, entered)); /* empty, but the sender is on it */
+    tx.prod += 10;
+    ASSERT_EQ(xway_tx_to_tcp(&tx), 0);
+    EXPECT_FALSE(xway_tx_ring_done(&tx, entered));
+    ASSERT_EQ(xway_tx_ack(&tx, base() + 9, even() + 1), 0);
+    EXPECT_FALSE(xway_tx_ring_done(&tx, entered));
+    struct xway_tx followed = tx;
+    ASSERT_EQ(xway_tx_ack(&tx, base() + 10, even() + 1), 0);
+    EXPECT_TRUE(xway_tx_ring_done(&tx, entered)); /* taken, not followed */
+    ASSERT_EQ(xway_tx_ack(&followed, base() + 10, even() + 2), 0);
+    EXPECT_TRUE(xway_tx_ring_done(&followed, entered));
+    /* The next ring has marks of its own. */
+    const uint32_t again = tx.epoch;
+    ASSERT_EQ(xway_tx_to_ring(&tx, base(), ring_at(0)), 0);
+    EXPECT_TRUE(xway_tx_ring_done(&tx, entered));
+    EXPECT_FALSE(xway_tx_ring_done(&tx, again));
+}
+
 /* F-13, every pair of answers around what can be true. */
 TEST_P(StreamTx, f13_an_answer_is_taken_if_and_only_if_it_can_be_true) {
     for (uint32_t unread : {0u, 1u, 10u}) {
