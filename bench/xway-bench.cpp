@@ -364,22 +364,25 @@ double memory(const std::string& name) {
     throw Broken("no " + name + " in /proc/meminfo");
 }
 
-/* Connections that have been used and then rest: kernel memory of this side for each. */
+/* Connections that have been used, then rest, and then work again: kernel memory of this side for each at rest. */
 Result idle_connections(const Options& o) {
     const auto used = [] { return memory("Slab") + memory("Percpu"); };
     constexpr std::uint64_t kTrips = 4;
+    const auto work = [](Channel& channel) {
+        std::byte byte{};
+        channel.write(bytes_of(Command{kMagic, Command::kRoundTrips, 1, kTrips}));
+        for (std::uint64_t trip = 0; trip < kTrips; trip++) {
+            channel.write(std::span(&byte, 1));
+            if (!channel.read_all(std::span(&byte, 1)))
+                throw Broken("the server closed the channel");
+        }
+    };
     open_patiently(o.places[0]);
     const double before = used();
     std::vector<std::unique_ptr<Channel>> channels;
-    std::byte byte{};
     for (std::size_t i = 0; i < o.connections; i++) {
         channels.push_back(open_channel(o.places[0]));
-        channels.back()->write(bytes_of(Command{kMagic, Command::kRoundTrips, 1, kTrips}));
-        for (std::uint64_t trip = 0; trip < kTrips; trip++) {
-            channels.back()->write(std::span(&byte, 1));
-            if (!channels.back()->read_all(std::span(&byte, 1)))
-                throw Broken("the server closed the channel");
-        }
+        work(*channels.back());
     }
     std::this_thread::sleep_for(std::chrono::duration<double>(o.seconds));
     Result result;
@@ -387,6 +390,8 @@ Result idle_connections(const Options& o) {
     result.seconds = o.seconds;
     result.value = (used() - before) / static_cast<double>(o.connections);
     result.unit = "B";
+    for (const auto& channel : channels)
+        work(*channel);
     return result;
 }
 

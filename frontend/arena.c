@@ -1,38 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * arena.c - carve rings out of the memory that is granted to a peer.
+ * arena.c - carve rings out of the memory that is granted to a peer, and take them back from those
+ * that rest.
  */
 #include <linux/bitmap.h>
 
-#include "link.h"
+#include "conn.h"
 
-/*
- * 16 KiB: what the send buffer of a new TCP socket holds (the second word of tcp_wmem, tcp(7)). With a
- * smaller ring, short writes would show where there are none by TCP.
- */
-#define XWAY_ARENA_ORDER_MIN	2
-
-u32 xway_arena_alloc(struct xway_link *link, unsigned int order)
+/* Of at most 2^@most pages and at least 2^@least, so that @spare pages stay free. 0: none. */
+static u32 xway_arena_find(struct xway_link *link, unsigned int most, unsigned int least,
+			   unsigned int spare)
 {
+	unsigned int order;
 	unsigned long at;
 	u32 ring = 0;
 
 	spin_lock_bh(&link->lock);
-	for (;; order--) {
+	for (order = most + 1; order-- > least && !ring;) {
+		if (link->arena_used + (1u << order) + spare > link->arena_pages)
+			continue;
 		at = bitmap_find_next_zero_area(link->arena, link->arena_pages, 0, 1u << order,
 						(1u << order) - 1);
-		if (at < link->arena_pages)
-			break;
-		if (order <= XWAY_ARENA_ORDER_MIN)
-			goto out;
+		if (at >= link->arena_pages)
+			continue;
+		bitmap_set(link->arena, at, 1u << order);
+		link->arena_used += 1u << order;
+		ring = xway_ring_desc(at, order);
 	}
-	bitmap_set(link->arena, at, 1u << order);
-	link->arena_used += 1u << order;
-	ring = xway_ring_desc(at, order);
-out:
 	spin_unlock_bh(&link->lock);
+	return ring;
+}
+
+static void xway_arena_rest_in(struct xway_link *link, unsigned int ms)
+{
+	queue_delayed_work(xway_wq, &link->rest, msecs_to_jiffies(ms) + 1);
+}
+
+u32 xway_arena_grow(struct xway_link *link, unsigned int most, unsigned int least)
+{
+	return xway_arena_find(link, most, least, link->arena_pages / 2);
+}
+
+u32 xway_arena_alloc(struct xway_link *link, unsigned int most)
+{
+	unsigned int idle = READ_ONCE(xway_param_idle_ms);
+	u32 ring = xway_arena_grow(link, min(most, XWAY_ARENA_ORDER_FIRST), XWAY_ARENA_ORDER_MIN);
+
 	if (!ring)
+		ring = xway_arena_find(link, XWAY_ARENA_ORDER_MIN, XWAY_ARENA_ORDER_MIN, 0);
+	if (!ring) {
 		xway_link_stat_inc(link, arena_full);
+		WRITE_ONCE(link->arena_short, true);
+		mod_delayed_work(xway_wq, &link->rest, XWAY_LOOK);
+	} else if (idle) {
+		xway_arena_rest_in(link, idle);
+	}
 	return ring;
 }
 
@@ -44,4 +66,29 @@ void xway_arena_free(struct xway_link *link, u32 ring)
 	bitmap_clear(link->arena, xway_ring_first(ring), pages);
 	link->arena_used -= pages;
 	spin_unlock_bh(&link->lock);
+}
+
+void xway_arena_rest(struct work_struct *work)
+{
+	struct xway_link *link = container_of(to_delayed_work(work), struct xway_link, rest);
+	unsigned int ms = READ_ONCE(xway_param_idle_ms);
+	unsigned long idle = msecs_to_jiffies(ms);
+	struct xway_conn *conn;
+	unsigned int i = 0;
+
+	/* Others need one: who has not sent for a moment lends his. */
+	if (xchg(&link->arena_short, false))
+		idle = XWAY_LOOK;
+	while ((conn = xway_slot_next(link, &i))) {
+		/* Who is inside a send does not rest. */
+		if (READ_ONCE(conn->rings) && mutex_trylock(&conn->tx_mutex)) {
+			if (conn->attached)
+				xway_tx_rest(conn, idle);
+			mutex_unlock(&conn->tx_mutex);
+		}
+		xway_conn_put(conn);
+		cond_resched();
+	}
+	if (ms && READ_ONCE(link->arena_used))
+		xway_arena_rest_in(link, ms);
 }

@@ -105,6 +105,19 @@ struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id)
 	return conn;
 }
 
+struct xway_conn *xway_slot_next(struct xway_link *link, unsigned int *i)
+{
+	struct xway_conn *conn = NULL;
+
+	spin_lock_bh(&link->lock);
+	while (!conn && *i < link->slots)
+		conn = link->slot[(*i)++].conn;
+	if (conn)
+		xway_conn_hold(conn);
+	spin_unlock_bh(&link->lock);
+	return conn;
+}
+
 /* ---- attaching ---------------------------------------------------------------------------- */
 
 /* conn->lock held, slot taken; tx and rx are as new, see xway_conn_unattach(). */

@@ -24,10 +24,29 @@ DEFINE_SPINLOCK(xway_tuple_lock);		/* _bh */
 static DEFINE_HASHTABLE(xway_tuple_conns, XWAY_TUPLE_BITS);
 static DEFINE_HASHTABLE(xway_tuple_hellos, XWAY_TUPLE_BITS);
 
+static struct kmem_cache *xway_conn_cache;
+
+int xway_conn_init(void)
+{
+	xway_conn_cache = KMEM_CACHE(xway_conn, SLAB_ACCOUNT);
+	return xway_conn_cache ? 0 : -ENOMEM;
+}
+
+void xway_conn_exit(void)
+{
+	rcu_barrier();		/* those that are being freed */
+	kmem_cache_destroy(xway_conn_cache);
+}
+
+static void xway_conn_free(struct rcu_head *rcu)
+{
+	kmem_cache_free(xway_conn_cache, container_of(rcu, struct xway_conn, rcu));
+}
+
 struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *overlay,
 				enum xway_role role, gfp_t gfp)
 {
-	struct xway_conn *conn = kzalloc(sizeof(*conn), gfp);
+	struct xway_conn *conn = kmem_cache_zalloc(xway_conn_cache, gfp);
 
 	if (!conn)
 		return NULL;
@@ -35,17 +54,15 @@ struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *over
 	spin_lock_init(&conn->lock);
 	mutex_init(&conn->tx_mutex);
 	mutex_init(&conn->rx_mutex);
-	timer_setup(&conn->nudge, xway_tx_nudge, 0);
-	timer_setup(&conn->stall, xway_tx_stall, 0);
-	timer_setup(&conn->lowat, xway_rx_lowat, 0);
-	timer_setup(&conn->tally, xway_info_tally, 0);
-	INIT_DELAYED_WORK(&conn->work, xway_conn_work);
+	timer_setup(&conn->timer, xway_conn_timer, 0);
+	INIT_WORK(&conn->work, xway_conn_work);
 	INIT_HLIST_NODE(&conn->tuple_node);
 	conn->sk = sk;
 	conn->overlay = overlay;
 	conn->role = role;
 	conn->domid = DOMID_INVALID;
 	conn->born = jiffies;
+	conn->flip_at = jiffies;
 	conn->net_account = xway_account_get(xway_account_of_net(sock_net(sk)));
 	spin_lock_bh(&xway_conns_lock);
 	list_add_tail(&conn->all, &xway_conns);
@@ -68,7 +85,7 @@ void xway_conn_put(struct xway_conn *conn)
 	xway_account_put(conn->peer_account);
 	xway_account_put(conn->net_account);
 	kvfree(conn->private);
-	kfree_rcu(conn, rcu);
+	call_rcu(&conn->rcu, xway_conn_free);
 }
 
 struct xway_conn *xway_conn_of(const struct sock *sk)

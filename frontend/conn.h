@@ -57,6 +57,16 @@ enum {
 	XWAY_CONN_LOST,		/* ring bytes are lost: what TCP holds behind them is never shown */
 };
 
+/* What a connection has its timer look at; see due.c. */
+enum xway_due {
+	XWAY_DUE_NUDGE,		/* xway_tx_nudge() */
+	XWAY_DUE_STALL,		/* xway_tx_stall() */
+	XWAY_DUE_LOWAT,		/* xway_rx_lowat() */
+	XWAY_DUE_TALLY,		/* xway_info_tally() */
+	XWAY_DUE_WORK,		/* xway_conn_queue() */
+	XWAY_DUE_COUNT
+};
+
 /* A 4-tuple as HELLO carries it, with both initial sequence numbers. */
 struct xway_tuple {
 	struct in6_addr	client_addr;
@@ -87,25 +97,35 @@ struct xway_totals {
 
 struct xway_conn {
 	refcount_t		ref;
-	struct rcu_head		rcu;
-	struct list_head	all;		/* xway_conns_lock */
-	struct hlist_node	tuple_node;	/* xway_tuple_lock */
-	struct delayed_work	work;		/* the slow part of closing */
 	spinlock_t		lock;		/* _bh */
+	struct list_head	all;		/* xway_conns_lock */
+	union {
+		struct hlist_node tuple_node;	/* xway_tuple_lock */
+		struct rcu_head	rcu;		/* once nobody has a reference */
+	};
+	struct work_struct	work;		/* the slow part of closing */
 	unsigned long		flags;		/* XWAY_CONN_* */
+
+	struct timer_list	timer;		/* lock for setting; owns a reference while pending */
+	u32			due_at[XWAY_DUE_COUNT];	/* lock: jiffies */
+	u8			due;		/* lock for writing: a bit for each enum xway_due */
+	u8			why_tx;		/* enum xway_why; any writer wins */
+	domid_t			domid;		/* of the peer, once known */
 
 	struct sock		*sk;
 	const struct xway_overlay *overlay;	/* constant */
-	enum xway_role		role;		/* constant */
-	domid_t			domid;		/* of the peer, once known */
 	struct xway_account	*peer_account;	/* owned; see xway_conn_set_peer() */
 	struct xway_account	*net_account;	/* of the socket's namespace; owned, constant */
 	struct xway_tuple	tuple;		/* constant once ESTABLISHED */
-	unsigned long		born;		/* jiffies */
-	u8			why_tx;		/* enum xway_why; any writer wins */
+	u32			born;		/* jiffies */
+	u8			role;		/* enum xway_role; constant */
+	bool			sent_covered;	/* lock_sock for writing: see sent_ours */
 
 	/* The attachment: written under tx_mutex, rx_mutex and lock, or before `attached` is set. */
 	bool			attached;
+	bool			stalled;	/* set under lock, cleared under tx_mutex */
+	bool			flip_tcp;	/* tx_mutex: the debug knob wants TCP now */
+	u8			rings;		/* tx_mutex: bit i: tx.mark[i] names one to be freed */
 	struct xway_link	*link;		/* owned; set from HELLO or attach until detached */
 	u32			id;		/* our slot's, 0: none */
 	u32			peer_id;
@@ -114,38 +134,33 @@ struct xway_conn {
 
 	struct mutex		tx_mutex;
 	struct xway_tx		tx;
-	u32			ring[XWAY_MARKS];	/* tx_mutex: rings to free, by mark; 0: none */
-	u32			ring_until[XWAY_MARKS];	/* tx_mutex: the epoch that ends their use */
-	struct timer_list	nudge;		/* see xway_tx_nudge() */
-	struct timer_list	stall;		/* see xway_tx_stall(); lock for setting */
-	u32			stall_cons;	/* lock: where the reader was then */
-	bool			stalled;	/* set under lock, cleared under tx_mutex */
-	bool			flip_tcp;	/* tx_mutex: the debug knob wants TCP now */
-	unsigned long		flip_at;	/* tx_mutex: jiffies of its next whim */
+	u32			stall_cons;	/* lock: where the reader was as STALL was set */
+	u32			flip_at;	/* tx_mutex: jiffies of the debug knob's next whim */
+	u32			tx_at;		/* tx_mutex: tcp_jiffies32 of the last ring bytes */
 
 	struct mutex		rx_mutex;
 	struct xway_rx		rx;
 	u32			rx_seen;	/* rx_mutex: the peer's prod as last looked at */
 	struct xway_spin	spin;		/* rx_mutex */
 	u64			woken_at;	/* local_clock() of the last WAKE, 0 as a sleep begins */
-	struct timer_list	lowat;		/* see xway_rx_ready(); lock for setting */
 	struct xway_private	*private;	/* rx_mutex, and lock for writing */
 
 	/* For show: written under tx_mutex and rx_mutex, read without. */
 	u64			tx_ring, tx_tcp, rx_ring, rx_tcp;
-	u32			tx_at, rx_at;		/* tcp_jiffies32 of the last ring bytes */
 
 	/* What TCP's own statistics know of ring bytes, see info.c. */
-	struct timer_list	tally;			/* lock for setting */
 	u64			tx_lost;		/* lock: the peer will never take them */
 	struct xway_totals	told;			/* lock_sock */
-	bool			sent_covered;		/* lock_sock for writing: TCP's lsndtime is ours */
-	u32			sent_ours, sent_tcps;	/* lock_sock: what it is, and what TCP had there */
+	u32			rx_at;			/* rx_mutex: tcp_jiffies32 of the last ring bytes */
+	/* lock_sock: while sent_covered is set, TCP's lsndtime is ours; and what TCP had there. */
+	u32			sent_ours, sent_tcps;
 };
 
 extern spinlock_t xway_tuple_lock;		/* connections and HELLOs by tuple */
 
 /* conn.c: objects. A new one has one reference, the socket's. */
+int xway_conn_init(void);
+void xway_conn_exit(void);		/* none is left, see xway_conns_finish() */
 struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *overlay,
 				enum xway_role role, gfp_t gfp);
 void xway_conn_put(struct xway_conn *conn);
@@ -153,6 +168,16 @@ static inline void xway_conn_hold(struct xway_conn *conn)
 {
 	refcount_inc(&conn->ref);
 }
+
+/* due.c: have @what looked at in @delay jiffies, unless it will be anyway. conn->lock held. */
+void __xway_conn_due_in(struct xway_conn *conn, enum xway_due what, unsigned long delay);
+static inline bool xway_conn_is_due(const struct xway_conn *conn, enum xway_due what)
+{
+	return READ_ONCE(conn->due) & BIT(what);
+}
+/* Not any more, for all of @mask. conn->lock held; one that is being looked at goes on. */
+void __xway_conn_not_due(struct xway_conn *conn, u8 mask);
+void xway_conn_timer(struct timer_list *timer);
 
 /* The connection of @sk with a reference, NULL if it has none (any more). Any context. */
 struct xway_conn *xway_conn_of(const struct sock *sk);
@@ -214,6 +239,8 @@ struct sock *__xway_conn_sock(struct xway_conn *conn);	/* conn->lock held */
 
 /* The connection that our slot @id belongs to, with a reference; NULL if there is none. */
 struct xway_conn *xway_slot_conn(struct xway_link *link, u32 id);
+/* The connection of the first used slot from *@i on, with a reference; *@i goes behind it. */
+struct xway_conn *xway_slot_next(struct xway_link *link, unsigned int *i);
 /* Free the slot, if there is one. */
 void xway_slot_give(struct xway_conn *conn);
 /* tx_mutex held, attached: tell the peer; behind what the sender has published. */
@@ -260,14 +287,20 @@ void xway_hello_forget(struct xway_hello *hello);
 
 /* tx.c and rx.c */
 int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t size);
+/* tx_ring.c. tx_mutex held, attached, on TCP: take a ring. False: none is to be had, or too soon. */
+bool xway_tx_enter_ring(struct xway_conn *conn, struct sock *sk);
+/* The same, on a ring that is full: go on in a larger one. */
+bool xway_tx_grow_ring(struct xway_conn *conn, struct sock *sk);
 /* tx_mutex held: publish the switch to TCP, if on a ring. */
 void xway_tx_leave_ring(struct xway_conn *conn);
 /* tx_mutex held, attached: take in what the peer has taken. False: it lied. */
 bool xway_tx_refresh(struct xway_conn *conn);
 /* tx_mutex held: free rings that are behind us. @all: the attachment is over. */
 void xway_tx_free_rings(struct xway_conn *conn, bool all);
-void xway_tx_nudge(struct timer_list *timer);
-void xway_tx_stall(struct timer_list *timer);
+/* tx_mutex held, attached: give back what has not been used for @idle jiffies, and is empty. */
+void xway_tx_rest(struct xway_conn *conn, unsigned long idle);
+void xway_tx_nudge(struct xway_conn *conn);
+void xway_tx_stall(struct xway_conn *conn);
 bool xway_tx_has_room(struct xway_conn *conn);
 u32 xway_tx_unread(struct xway_conn *conn);
 /* Wait at most @timeout jiffies until the peer has taken all; jiffies left. Not under any lock. */
@@ -279,7 +312,7 @@ int xway_rx_recvmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 u32 xway_rx_readable(struct xway_conn *conn, const struct sock *sk);
 /* For poll: is there as much as SO_RCVLOWAT asks? If not, have it told when there is. */
 bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk);
-void xway_rx_lowat(struct timer_list *timer);
+void xway_rx_lowat(struct xway_conn *conn);
 void xway_rx_watch_lowat(struct xway_conn *conn);
 /* The next byte is the urgent one: a receive that has something ends here. */
 bool xway_rx_at_urgent(struct xway_conn *conn, const struct sock *sk);

@@ -53,11 +53,11 @@ static void xway_conn_unlock(struct xway_conn *conn)
 static void xway_conn_unattach(struct xway_conn *conn, enum xway_end end)
 {
 	trace_xway_detach(conn, end);
-	timer_delete_sync(&conn->nudge);	/* set again by senders that see `attached` alone */
 	xway_tx_free_rings(conn, true);
 	spin_lock_bh(&conn->lock);
 	conn->tx_lost += conn->tx.prod - conn->tx.cons;
 	smp_store_release(&conn->attached, false);
+	__xway_conn_not_due(conn, BIT(XWAY_DUE_NUDGE) | BIT(XWAY_DUE_STALL));
 	conn->stalled = false;
 	clear_bit(XWAY_CONN_SETTLED, &conn->flags);
 	conn->peer_slot = NULL;
@@ -66,7 +66,6 @@ static void xway_conn_unattach(struct xway_conn *conn, enum xway_end end)
 	if (!conn->private)
 		memset(&conn->rx, 0, sizeof(conn->rx));
 	spin_unlock_bh(&conn->lock);
-	timer_delete_sync(&conn->stall);	/* set under the lock, by whoever sees `attached` */
 	xway_info_later(conn);
 	xway_conn_stat_inc(conn, conns_detached);
 }
@@ -178,26 +177,24 @@ static void xway_conn_finish(struct xway_conn *conn)
 	xway_conn_wake(conn);
 }
 
-static void xway_conn_queue_in(struct xway_conn *conn, unsigned long delay)
-{
-	xway_conn_hold(conn);
-	if (!queue_delayed_work(xway_wq, &conn->work, delay))
-		xway_conn_put(conn);
-}
-
 void xway_conn_queue(struct xway_conn *conn)
 {
-	xway_conn_queue_in(conn, 0);
+	xway_conn_hold(conn);
+	if (!queue_work(xway_wq, &conn->work))
+		xway_conn_put(conn);
 }
 
 void xway_conn_work(struct work_struct *work)
 {
-	struct xway_conn *conn = container_of(to_delayed_work(work), struct xway_conn, work);
+	struct xway_conn *conn = container_of(work, struct xway_conn, work);
 
-	if (xway_conn_trylock(conn))
+	if (xway_conn_trylock(conn)) {
 		xway_conn_finish(conn);
-	else
-		xway_conn_queue_in(conn, XWAY_CONN_AGAIN);
+	} else {
+		spin_lock_bh(&conn->lock);
+		__xway_conn_due_in(conn, XWAY_DUE_WORK, XWAY_CONN_AGAIN);
+		spin_unlock_bh(&conn->lock);
+	}
 	xway_conn_put(conn);
 }
 
@@ -245,9 +242,8 @@ void xway_conn_orphan(struct xway_conn *conn, bool now)
 	spin_lock_bh(&conn->lock);
 	conn->sk = NULL;
 	set_bit(XWAY_CONN_ORPHAN, &conn->flags);
+	__xway_conn_not_due(conn, BIT(XWAY_DUE_LOWAT) | BIT(XWAY_DUE_TALLY));
 	spin_unlock_bh(&conn->lock);
-	timer_delete_sync(&conn->lowat);	/* both are set with a socket only */
-	timer_delete_sync(&conn->tally);
 	if (!READ_ONCE(conn->id))
 		return;
 	/* Here and now if possible: who opens and closes in a loop then pays for it. */
@@ -262,20 +258,6 @@ void xway_conn_orphan(struct xway_conn *conn, bool now)
 }
 
 /* ---- links going down --------------------------------------------------------------------- */
-
-/* The connection of the first used slot from *@i on, with a reference; *@i goes behind it. */
-static struct xway_conn *xway_slot_next(struct xway_link *link, unsigned int *i)
-{
-	struct xway_conn *conn = NULL;
-
-	spin_lock_bh(&link->lock);
-	while (!conn && *i < link->slots)
-		conn = link->slot[(*i)++].conn;
-	if (conn)
-		xway_conn_hold(conn);
-	spin_unlock_bh(&link->lock);
-	return conn;
-}
 
 /* Attached: has the peer followed us to TCP? */
 static bool xway_conn_tx_settled(struct xway_conn *conn)

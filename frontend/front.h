@@ -19,6 +19,8 @@
 extern bool xway_param_enable;
 extern unsigned int xway_param_flip_ms;
 extern unsigned int xway_param_ring_kib;
+extern unsigned int xway_param_idle_ms;
+extern unsigned int xway_param_slots;
 extern unsigned int xway_param_arena_kib;
 extern unsigned int xway_param_spin_us;
 

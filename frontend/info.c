@@ -128,23 +128,23 @@ void xway_info_leave(struct xway_conn *conn, struct sock *sk)
 void __xway_info_later(struct xway_conn *conn, unsigned long delay)
 {
 	spin_lock_bh(&conn->lock);
-	if (conn->sk && !timer_pending(&conn->tally))
-		mod_timer(&conn->tally, jiffies + delay);
+	if (conn->sk)
+		__xway_conn_due_in(conn, XWAY_DUE_TALLY, delay);
 	spin_unlock_bh(&conn->lock);
 }
 
-void xway_info_tally(struct timer_list *timer)
+void xway_info_tally(struct xway_conn *conn)
 {
-	struct xway_conn *conn = container_of(timer, struct xway_conn, tally);
 	struct sock *sk = xway_conn_sock(conn);
 	unsigned long delay = 1;
 	u64 acked;
 
 	if (!sk)
 		return;
-	/* Only tried: who ends this timer, and waits for it, may hold the lock. */
+	/* Only tried: who is at work with the socket may be for long. */
 	if (spin_trylock(&sk->sk_lock.slock)) {
-		if (!sock_owned_by_user(sk)) {
+		/* Unless the socket has been given back meanwhile, as it is under its lock. */
+		if (!sock_owned_by_user(sk) && READ_ONCE(conn->sk)) {
 			acked = conn->told.acked;
 			delay = xway_info_fold(conn, sk) ? XWAY_TALLY_IDLE : 0;
 			if (delay && conn->told.acked != acked)

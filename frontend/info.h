@@ -13,7 +13,7 @@
 u32 xway_info_fold(struct xway_conn *conn, struct sock *sk);
 /* @sk is locked, and leaves our hands: TCP's statistics are complete, its times its own. */
 void xway_info_leave(struct xway_conn *conn, struct sock *sk);
-void xway_info_tally(struct timer_list *timer);
+void xway_info_tally(struct xway_conn *conn);
 
 void __xway_info_before_tcp(struct xway_conn *conn, struct sock *sk);
 /* Before TCP sends: give it back its own idea of when it last did. Not under lock_sock. */
@@ -27,7 +27,7 @@ void __xway_info_later(struct xway_conn *conn, unsigned long delay);
 /* Ring bytes have moved, or may have: TCP's statistics are told soon. Any context but hard irq. */
 static inline void xway_info_later(struct xway_conn *conn)
 {
-	if (!timer_pending(&conn->tally))
+	if (!xway_conn_is_due(conn, XWAY_DUE_TALLY))
 		__xway_info_later(conn, XWAY_TALLY);
 }
 

@@ -16,13 +16,24 @@
 #include "peer.h"
 
 #define XWAY_CTL_PAGES	8	/* 512 messages: more than two busy sides ever have in flight */
-#define XWAY_SLOT_PAGES	32	/* 1024 connections a link */
 
 static LIST_HEAD(xway_links);			/* changed on xway_wq under the lock */
 static DEFINE_SPINLOCK(xway_links_lock);	/* _bh */
 static DECLARE_BITMAP(xway_links_wanted, DOMID_FIRST_RESERVED);	/* atomic */
 
 static void xway_link_work(struct work_struct *work);
+
+bool xway_links_fit(void)
+{
+	unsigned int slot_pages = xway_param_slots / XWAY_SLOTS_PER_PAGE;
+	unsigned int left = XWAY_REGION_PAGES - 1 - XWAY_CTL_PAGES - slot_pages;
+
+	if (xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE <= left)
+		return true;
+	pr_err("slots=%u leaves room for arena_kib=%lu, not %u: lower one of the two\n",
+	       xway_param_slots, left * XWAY_PAGE_SIZE / 1024UL, xway_param_arena_kib);
+	return false;
+}
 
 static void xway_link_release(struct kref *ref)
 {
@@ -176,6 +187,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	spin_lock_init(&link->lock);
 	INIT_LIST_HEAD(&link->late);
 	INIT_DELAYED_WORK(&link->work, xway_link_work);
+	INIT_DELAYED_WORK(&link->rest, xway_arena_rest);
 	tasklet_setup(&link->tasklet, xway_ctl_tasklet);
 	timer_setup(&link->ctl_patience, xway_ctl_patience, 0);
 	link->account = xway_account_get(peer->account);
@@ -183,7 +195,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	link->retry_at = jiffies;
 	link->instance = peer->instance;
 	link->self = self;
-	link->slots = XWAY_SLOT_PAGES * XWAY_SLOTS_PER_PAGE;
+	link->slots = xway_param_slots;
 	link->arena_pages = xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE;
 	link->slot = kvcalloc(link->slots, sizeof(*link->slot), GFP_KERNEL);
 	link->arena = bitmap_zalloc(link->arena_pages, GFP_KERNEL);
@@ -203,8 +215,8 @@ static int xway_link_offer(struct xway_peer *peer, u64 self, domid_t self_domid)
 
 	if (!link)
 		return err;
-	err = xway_region_create(&link->region, peer->domid, XWAY_CTL_PAGES, XWAY_SLOT_PAGES,
-				 link->arena_pages);
+	err = xway_region_create(&link->region, peer->domid, XWAY_CTL_PAGES,
+				 link->slots / XWAY_SLOTS_PER_PAGE, link->arena_pages);
 	if (err)
 		goto err_put;
 	link->region.hdr->instance = self;
@@ -329,6 +341,7 @@ static void xway_link_down(struct xway_link *link)
 	if (link->irq)
 		unbind_from_irqhandler(link->irq, link);
 	tasklet_kill(&link->tasklet);
+	cancel_delayed_work_sync(&link->rest);	/* begun by connections, of which none is left */
 	timer_delete_sync(&link->ctl_patience);	/* set where the state is looked at under the lock */
 	link->irq = 0;
 	xway_device_offer(link->domid, NULL);

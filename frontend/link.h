@@ -102,6 +102,8 @@ struct xway_link {
 	unsigned long		*arena;		/* lock: bitmap of pages in use */
 	unsigned int		arena_pages;	/* constant */
 	unsigned int		arena_used;	/* lock */
+	bool			arena_short;	/* somebody has not got a ring; set anywhere */
+	struct delayed_work	rest;		/* while rings are in use, see xway_arena_rest() */
 
 	bool			event;		/* set in hard interrupt, taken by the tasklet */
 	bool			worked;		/* tasklet only: it had something to do since the last event */
@@ -119,6 +121,8 @@ struct xway_link {
 #define xway_link_stat_inc(link, symbol) xway_link_stat_add(link, symbol, 1)
 
 /* link.c */
+/* Do the parameters fit in a region? If not, the log says what does. */
+bool xway_links_fit(void);
 void xway_link_put(struct xway_link *link);
 struct xway_link *xway_link_get(domid_t domid);	/* any state; NULL if none; any context */
 bool xway_link_is_up(const struct xway_link *link);
@@ -162,10 +166,23 @@ void xway_ctl_patience(struct timer_list *timer);
 void xway_ctl_kick(struct xway_link *link);
 void xway_ctl_late_free(struct xway_link *link);
 
-/* arena.c: rings in our region */
-/* A ring of at most 2^@order pages, smaller if need be; 0 when the arena is full. Not hard irq. */
-u32 xway_arena_alloc(struct xway_link *link, unsigned int order);
+/* arena.c: rings in our region. Not hard irq. */
+/*
+ * The smallest ring has 16 KiB: what the send buffer of a new TCP socket holds (the second word of
+ * tcp_wmem, tcp(7)). With less, short writes would show where there are none by TCP.
+ */
+#define XWAY_ARENA_ORDER_MIN	2
+#define XWAY_ARENA_ORDER_FIRST	4	/* 64 KiB: of a connection's first ring, while there is plenty */
+
+/*
+ * A first ring, of at most 2^@most pages; of the smallest size once half of the arena is in use. 0: it
+ * is full; then those that rest are asked for theirs.
+ */
+u32 xway_arena_alloc(struct xway_link *link, unsigned int most);
+/* One of 2^@least to 2^@most pages, the largest that leaves half of the arena to others; or 0. */
+u32 xway_arena_grow(struct xway_link *link, unsigned int most, unsigned int least);
 void xway_arena_free(struct xway_link *link, u32 ring);
+void xway_arena_rest(struct work_struct *work);
 
 static inline void *xway_link_tx_page(const struct xway_link *link, u32 page)
 {

@@ -24,15 +24,20 @@ static int __init xway_front_init(void)
 		pr_err("this kernel does not run on Xen: load xway_front in a Xen guest\n");
 		return -ENODEV;
 	}
+	if (!xway_links_fit())
+		return -EINVAL;
 	xway_wq = alloc_ordered_workqueue("xway", WQ_MEM_RECLAIM);
 	if (!xway_wq)
 		return -ENOMEM;
 	err = xway_stat_init();
 	if (err)
 		goto err_wq;
-	err = xway_sock_init();
+	err = xway_conn_init();
 	if (err)
 		goto err_stat;
+	err = xway_sock_init();
+	if (err)
+		goto err_conn;
 	err = xway_proc_init();
 	if (err)
 		goto err_sock;
@@ -57,6 +62,8 @@ err_proc:
 	xway_proc_exit();
 err_sock:
 	xway_sock_exit();
+err_conn:
+	xway_conn_exit();
 err_stat:
 	xway_stat_exit();
 err_wq:
@@ -77,6 +84,7 @@ static void __exit xway_front_exit(void)
 	xway_conns_finish();
 	xway_mon_exit();
 	xway_proc_exit();
+	xway_conn_exit();
 	xway_stat_exit();
 	destroy_workqueue(xway_wq);
 	rcu_barrier();

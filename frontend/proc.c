@@ -15,9 +15,9 @@ static struct proc_dir_entry *xway_proc_dir;
 static int xway_proc_status(struct seq_file *seq, void *unused)
 {
 	xway_device_status(seq);
-	seq_printf(seq, " enable=%d flip_ms=%u ring_kib=%u arena_kib=%u spin_us=%u\n",
+	seq_printf(seq, " enable=%d flip_ms=%u ring_kib=%u arena_kib=%u spin_us=%u idle_ms=%u slots=%u\n",
 		   xway_param_enable, xway_param_flip_ms, xway_param_ring_kib,
-		   xway_param_arena_kib, xway_param_spin_us);
+		   xway_param_arena_kib, xway_param_spin_us, xway_param_idle_ms, xway_param_slots);
 	return 0;
 }
 
@@ -170,7 +170,7 @@ static void xway_proc_socket(struct xway_conn *conn, void *arg)
 	seq_printf(seq, " tx_ring=%llu tx_tcp=%llu rx_ring=%llu rx_tcp=%llu", conn->tx_ring,
 		   conn->tx_tcp, conn->rx_ring, conn->rx_tcp);
 	seq_printf(seq, " tx_switches=%u rx_switches=%u age_ms=%u inode=%lu uid=%u\n",
-		   conn->tx.epoch, conn->rx.epoch, jiffies_to_msecs(jiffies - conn->born),
+		   conn->tx.epoch, conn->rx.epoch, jiffies_to_msecs((u32)jiffies - conn->born),
 		   inode, uid);
 	spin_unlock_bh(&conn->lock);
 }

@@ -146,8 +146,8 @@ static bool xway_rx_watched(const struct sock *sk)
 void xway_rx_watch_lowat(struct xway_conn *conn)
 {
 	spin_lock_bh(&conn->lock);
-	if (conn->sk && !timer_pending(&conn->lowat))
-		mod_timer(&conn->lowat, jiffies + XWAY_LOOK);
+	if (conn->sk)
+		__xway_conn_due_in(conn, XWAY_DUE_LOWAT, XWAY_LOOK);
 	spin_unlock_bh(&conn->lock);
 }
 
@@ -165,9 +165,8 @@ bool xway_rx_ready(struct xway_conn *conn, const struct sock *sk)
 	return n >= target;
 }
 
-void xway_rx_lowat(struct timer_list *timer)
+void xway_rx_lowat(struct xway_conn *conn)
 {
-	struct xway_conn *conn = container_of(timer, struct xway_conn, lowat);
 	struct sock *sk = xway_conn_sock(conn);
 
 	if (!sk)

@@ -5,7 +5,6 @@
 #include <linux/net_tstamp.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
-#include <linux/timer.h>
 #include <linux/uio.h>
 
 #include "conn.h"
@@ -17,21 +16,7 @@
 #define XWAY_STALL	(HZ / 10)	/* jiffies for which a full ring is left to its reader */
 #define XWAY_TX_CHUNK	16384	/* bytes published at once, so that the reader can begin */
 
-/* ---- rings -------------------------------------------------------------------------------- */
-
-void xway_tx_free_rings(struct xway_conn *conn, bool all)
-{
-	unsigned int i;
-
-	for (i = 0; i < XWAY_MARKS; i++) {
-		if (!conn->ring[i])
-			continue;
-		if (!all && (s32)(conn->tx.acked - conn->ring_until[i]) < 0)
-			continue;
-		xway_arena_free(conn->link, conn->ring[i]);
-		conn->ring[i] = 0;
-	}
-}
+/* ---- rails -------------------------------------------------------------------------------- */
 
 bool xway_tx_refresh(struct xway_conn *conn)
 {
@@ -53,46 +38,6 @@ u32 xway_tx_unread(struct xway_conn *conn)
 	return xway_tx_refresh(conn) ? conn->tx.prod - conn->tx.cons : 0;
 }
 
-/* On TCP, attached: go to a ring from the byte that TCP would send next. */
-static bool xway_tx_enter_ring(struct xway_conn *conn, struct sock *sk)
-{
-	unsigned int order = ilog2(READ_ONCE(xway_param_ring_kib) * 1024 / XWAY_PAGE_SIZE);
-	u32 at = conn->tx.epoch % XWAY_MARKS;
-	u32 ring;
-
-	if (xway_tx_in_flight(&conn->tx) >= XWAY_MARKS / 2)
-		return false;
-	ring = xway_arena_alloc(conn->link, order);
-	if (!ring) {
-		xway_conn_why(conn, XWAY_WHY_ARENA_FULL);
-		return false;
-	}
-	/* Every send passes here under tx_mutex, so that write_seq stands still. */
-	if (xway_tx_to_ring(&conn->tx, READ_ONCE(tcp_sk(sk)->write_seq), ring)) {
-		xway_arena_free(conn->link, ring);
-		return false;
-	}
-	conn->ring[at] = ring;
-	conn->ring_until[at] = conn->tx.epoch + 1;
-	xway_slot_publish_epoch(conn->slot, &conn->tx);
-	xway_conn_why(conn, XWAY_WHY_NONE);
-	trace_xway_switch(conn, true, conn->tx.epoch, conn->tx.mark[at].at);
-	xway_conn_stat_inc(conn, switches_to_ring);
-	return true;
-}
-
-void xway_tx_leave_ring(struct xway_conn *conn)
-{
-	if (!conn->attached || xway_tx_rail(&conn->tx) != XWAY_RAIL_RING)
-		return;
-	/* Not more switches are in flight than the half that xway_tx_enter_ring() leaves free. */
-	if (WARN_ON_ONCE(xway_tx_to_tcp(&conn->tx)))
-		return;
-	xway_slot_publish_epoch(conn->slot, &conn->tx);
-	trace_xway_switch(conn, true, conn->tx.epoch, conn->tx.prod);
-	xway_conn_stat_inc(conn, switches_to_tcp);
-}
-
 /* Has a full ring been left alone? Until its last byte is taken, what follows goes by TCP. */
 static bool xway_tx_is_stalled(struct xway_conn *conn)
 {
@@ -110,7 +55,7 @@ static bool xway_tx_flipped(struct xway_conn *conn)
 
 	if (!ms)
 		return false;
-	if (time_after_eq(jiffies, conn->flip_at)) {
+	if ((s32)((u32)jiffies - conn->flip_at) >= 0) {
 		conn->flip_tcp = !conn->flip_tcp;
 		conn->flip_at = jiffies + 1 + get_random_u32() % (2 * msecs_to_jiffies(ms));
 	}
@@ -164,8 +109,10 @@ static void xway_tx_publish(struct xway_conn *conn, u32 old)
 	if (xway_need_event(xway_load(&conn->peer_slot->data_event), conn->tx.prod, old)) {
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
 		xway_conn_stat_inc(conn, wakes_sent);
-	} else if (!timer_pending(&conn->nudge)) {
-		mod_timer(&conn->nudge, jiffies + XWAY_LOOK);
+	} else if (!xway_conn_is_due(conn, XWAY_DUE_NUDGE)) {
+		spin_lock_bh(&conn->lock);
+		__xway_conn_due_in(conn, XWAY_DUE_NUDGE, XWAY_LOOK);
+		spin_unlock_bh(&conn->lock);
 	}
 }
 
@@ -173,10 +120,8 @@ static void xway_tx_publish(struct xway_conn *conn, u32 old)
  * Bytes that nobody has asked to be woken for still lie there. The reader may have come to want a
  * signal (O_ASYNC) after its last read, of which no protocol is told; so it is woken once.
  */
-void xway_tx_nudge(struct timer_list *timer)
+void xway_tx_nudge(struct xway_conn *conn)
 {
-	struct xway_conn *conn = container_of(timer, struct xway_conn, nudge);
-
 	spin_lock_bh(&conn->lock);
 	if (conn->attached && xway_load(&conn->peer_slot->cons) != READ_ONCE(conn->tx.prod)) {
 		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
@@ -246,19 +191,18 @@ static bool __xway_tx_has_room(struct xway_conn *conn)
 /* Somebody wants room that there is not: look in a while whether the reader has moved. Under lock. */
 static void xway_tx_watch_stall(struct xway_conn *conn)
 {
-	if (timer_pending(&conn->stall))
+	if (xway_conn_is_due(conn, XWAY_DUE_STALL))
 		return;
 	conn->stall_cons = xway_load(&conn->peer_slot->cons);
-	mod_timer(&conn->stall, jiffies + XWAY_STALL);
+	__xway_conn_due_in(conn, XWAY_DUE_STALL, XWAY_STALL);
 }
 
 /*
  * A reader may want to see more than the ring holds before it takes any (SO_RCVLOWAT, MSG_PEEK), or
  * may itself be sending until we read. TCP's buffers, which programs know and set, have room for that.
  */
-void xway_tx_stall(struct timer_list *timer)
+void xway_tx_stall(struct xway_conn *conn)
 {
-	struct xway_conn *conn = container_of(timer, struct xway_conn, stall);
 	struct sock *sk = NULL;
 
 	spin_lock_bh(&conn->lock);
@@ -408,7 +352,7 @@ int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			xway_mon_sent(conn, sk, n);
 		if (done >= size || (n < 0 && n != -EAGAIN) || !msg_data_left(msg))
 			break;
-		if (n > 0)
+		if (n > 0 || (ring && xway_tx_grow_ring(conn, sk)))
 			continue;
 		n = xway_tx_wait(conn, sk, &timeo, ring, done);
 		if (n)

@@ -22,7 +22,7 @@
 #define XWAY_REGION_REFS	960u		/* references that fit behind the link header */
 #define XWAY_REGION_PAGES	(1u + XWAY_REGION_REFS)
 #define XWAY_CTL_PAGES_MAX	16u
-#define XWAY_SLOT_PAGES_MAX	64u
+#define XWAY_SLOT_PAGES_MAX	320u
 
 #define XWAY_MARKS		4u		/* rail switches that may be in flight, a power of two */
 #define XWAY_RING_ORDER_MAX	8u		/* largest ring: 2^8 pages, 1 MiB */

@@ -30,6 +30,8 @@
 	X(stalls, "times that a reader left a full ring alone for so long that TCP took over")	\
 	X(switches_to_ring, "times that a sending direction moved to a ring")			\
 	X(switches_to_tcp, "times that a sending direction moved back to TCP")			\
+	X(rings_grown, "times that a ring was found full and a larger one taken")		\
+	X(rings_rested, "times that a connection that did not send gave its ring back")	\
 	X(tx_ring_calls, "send calls that ended on a ring")					\
 	X(rx_ring_calls, "receive calls of connections that may use rings")			\
 	X(tx_ring_bytes, "bytes sent by ring")							\

@@ -21,7 +21,8 @@
 	X(PEER_BUSY, "peer-busy", "the peer has no free slot")					\
 	X(PEER_REFUSED, "peer-refused", "the peer's socket does not want a ring")		\
 	X(ARENA_FULL, "arena-full", "no room for a ring: raise arena_kib, or lower ring_kib")	\
-	X(SLOTS_FULL, "slots-full", "no free slot for another connection of this link")		\
+	X(IDLE, "idle", "nothing has been sent for a while: the next byte takes a ring again")	\
+	X(SLOTS_FULL, "slots-full", "no free slot for another connection with this peer: raise slots")	\
 	X(NO_MEMORY, "no-memory", "the guest was out of memory")				\
 	X(LINK_DOWN, "link-down", "the link to the peer is being taken down")			\
 	X(PEER_CLOSED, "peer-closed", "the peer has closed its end")				\

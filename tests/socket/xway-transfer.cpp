@@ -18,6 +18,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "transfer.h"
@@ -33,13 +34,19 @@ public:
         : epoll_(epoll_create1(EPOLL_CLOEXEC)), idle_limit_(idle_limit) {}
 
     void add(UniqueFd fd, bool client, const Hello& hello) {
-        auto slot = std::make_unique<Slot>(std::move(fd), client, hello, totals);
-        epoll_event e = wanted(*slot);
-        slot->events = e.events;
-        epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, slot->connection.fd(), &e);
+        slots_.push_back(std::make_unique<Slot>(std::move(fd), client, hello, totals));
         totals.opened++;
-        enqueue(slot.get());
-        slots_.push_back(std::move(slot));
+        if (!held_)
+            begin(*slots_.back());
+    }
+
+    /* Connections are opened and do nothing, until they are released. */
+    void hold() { held_ = true; }
+    void release() {
+        if (!std::exchange(held_, false))
+            return;
+        for (const auto& slot : slots_)
+            begin(*slot);
     }
 
     void watch_listener(int fd) {
@@ -52,7 +59,7 @@ public:
     /* One round: wait, then let each connection that can do something do a little. */
     void turn() {
         epoll_event events[256];
-        int timeout = !queue_.empty() ? 0 : sleepers_ ? 5 : 500;
+        int timeout = !queue_.empty() ? 0 : held_ ? 1 : sleepers_ ? 5 : 500;
         int n = epoll_wait(epoll_.get(), events, 256, timeout);
         for (int i = 0; i < n; i++) {
             if (!events[i].data.ptr) {
@@ -95,6 +102,13 @@ private:
                 (c.wants_input() ? EPOLLIN | EPOLLRDHUP : 0u) | (c.wants_output() ? EPOLLOUT : 0u);
         e.data.ptr = &slot;
         return e;
+    }
+
+    void begin(Slot& slot) {
+        epoll_event e = wanted(slot);
+        slot.events = e.events;
+        epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, slot.connection.fd(), &e);
+        enqueue(&slot);
     }
 
     void enqueue(Slot* slot) {
@@ -149,7 +163,7 @@ private:
     int listener_ = -1;
     std::vector<std::unique_ptr<Slot>> slots_;
     std::deque<Slot*> queue_;
-    bool sleepers_ = false;
+    bool held_ = false, sleepers_ = false;
     double last_sweep_ = 0;
 };
 
@@ -182,6 +196,7 @@ struct Options {
     std::uint16_t port = 7711;
     std::uint64_t connections = 1, bytes = 1 << 20, seed = 1, max_chunk = 128 << 10;
     double idle = 120;
+    bool together = false; /* no byte before all are open */
 };
 
 struct Usage {};
@@ -210,6 +225,11 @@ Options parse(int argc, char** argv) {
     o.role = argv[1];
     for (int i = 2; i < argc; i += 2) {
         std::string name = argv[i];
+        if (name == "--together") {
+            o.together = true;
+            i--;
+            continue;
+        }
         if (i + 1 >= argc)
             throw Usage{};
         std::string value = argv[i + 1];
@@ -301,6 +321,8 @@ int run(const Options& o) {
     double start = now();
     bool opened_all = true;
     std::uint64_t opened = 0;
+    if (o.together)
+        engine.hold();
     while (engine.totals.done < opened || opened < o.connections) {
         /* Not all at once: a queue of SYNs that overflows only measures TCP's retries. */
         for (int burst = 0; burst < 16 && opened < o.connections && opened_all; burst++)
@@ -310,7 +332,9 @@ int run(const Options& o) {
                 opened_all = false;
         if (!opened_all && engine.totals.done == opened)
             break;
-        engine.turn();
+        if (opened == o.connections || !opened_all)
+            engine.release();
+        engine.turn(); /* held, it waits a little: the other side accepts meanwhile */
         progress.tell(engine);
     }
     const Totals& n = engine.totals;
@@ -353,9 +377,9 @@ int main(int argc, char** argv) {
     std::fputs(
         "usage: xway-transfer serve [--port N] [--idle S]\n"
         "       xway-transfer run --peer ADDR [--port N] [--connections C] [--bytes B] [--seed S]\n"
-        "           [--max-chunk N] [--idle S]\n"
-        "B bytes go each way over each of C connections. Sizes take K, M or G. Exit: 0, 1 failed, "
-        "2 usage.\n",
+        "           [--max-chunk N] [--idle S] [--together]\n"
+        "B bytes go each way over each of C connections; together: none before all are open. "
+        "Sizes take K, M or G. Exit: 0, 1 failed, 2 usage.\n",
         stderr);
     return 2;
 }

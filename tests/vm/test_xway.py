@@ -37,9 +37,9 @@ CASES = {
 QUICK_CASES = "[c-f]*"      # where there is no time for all
 # Seconds that tests take on the machine they were written on, where that is more than SHORT.
 SHORT = 5
-LONG = {"rails_switched_at_random": 16, "500_connections": 20, "socket_cases_on_rings": 120, "socket_cases_switching": 60,
+LONG = {"rails_switched_at_random": 16, "500_connections": 20, "10000_connections": 80, "socket_cases_on_rings": 120, "socket_cases_switching": 60,
         "socket_cases_starved": 60, "random_programs": 50, "socket_cases_on_plain_tcp": 42, "bridge_sees_no_data": 20,
-        "unload_with_sleeping_programs": 14, "stuck_program_holds_up_nobody": 22, "peer_destroyed": 78, "packet_capture": 8}
+        "unload_with_sleeping_programs": 14, "idle_connections_hold_no_page": 14, "stuck_program_holds_up_nobody": 22, "peer_destroyed": 78, "packet_capture": 8}
 FAULTS = 4      # so many new labs may a PVH guest cost that the emulator lets triple-fault; the next is a failure
 A, B = "10.77.0.11", "10.77.0.12"
 MIB = 1 << 20
@@ -159,6 +159,27 @@ class Tests:
         check(self.ring_bytes() > before, "no byte rode a ring")
         self.gone_from_rings()
 
+    def test_10000_connections(self):
+        """All open at once, each with a slot: no page, no grant and no event channel of their own. Then each moves data."""
+        count = 2000 if self.quick or self.kind == "pvh" else 10000
+        self.reload("slots=10240")
+        with self.serve("xway-transfer serve --port 7000 --idle 300", port=7000):
+            self.link_up()
+            job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections {count} --bytes 1K --together --idle 300")
+            for guest in "ab":
+                self.lab.wait_until(guest, f"[ $(sed -n 's/.*slots_used=\\([0-9]*\\) .*/\\1/p' /proc/xway_front/peers) -ge {count} ]",
+                                    timeout=120)
+            result = job.wait(600)
+            check(result.ok, f"the transfer failed: {result.stdout[-300:]}")
+        stat = self.lab.stat("a")
+        shares = stat["tx_ring_bytes"], stat["tx_tcp_bytes"]
+        print(f"# {count} connections: {shares[0]} bytes sent by ring, {shares[1]} by TCP while the arena was full", flush=True)
+        check(stat["links_up"] == 1 and stat["links_down"] == 0, "they took more than one link")
+        check(stat["conns_attached"] >= count and stat["why_slots-full"] == 0, f"{stat['conns_attached']} connections got a slot")
+        check(stat["conns_reset"] == 0, f"{stat['conns_reset']} connections were reset")
+        self.gone_from_rings()
+        self.reload()
+
     def test_connections_cost_no_hypercall(self):
         """Where connections come and go, each side finds the other's messages when it looks: three of four need no event."""
         connections = 200
@@ -173,6 +194,43 @@ class Tests:
         print(f"# {connections} connections: {seen} hellos, {sent} messages, {kicks} hypercalls", flush=True)
         check(seen >= connections, f"only {seen} hellos were received")
         check(kicks < sent / 4, f"{kicks} hypercalls for {sent} messages")
+        self.gone_from_rings()
+
+    def arenas(self):
+        """Ring pages in use, on either side."""
+        return sum(int(pages) for guest in "ab"
+                   for pages in re.findall(r"arena_used=(\d+)", self.lab.run(guest, "cat /proc/xway_front/peers").stdout))
+
+    def test_idle_connections_hold_no_page(self):
+        """A ring goes back after a rest, without an event, and the next byte takes one again: none goes by TCP."""
+        connections = 60      # more would fill the arena
+        with self.serve("xway-transfer serve --port 7000", port=7000):
+            self.link_up()
+        self.lab.run("a", "grep -q idle_ms=1000 /proc/xway_front/status", check=True)
+        with self.serve("xway-bench serve --tcp 7001", port=7001):
+            job = self.lab.start("a", f"xway-bench run --tcp {B}:7001 --test idle --connections {connections} --seconds 8")
+            self.lab.wait_until("a", f"[ $(grep -c 'why_tx=idle' /proc/xway_front/sockets) = {connections} ]", timeout=60)
+            self.lab.wait_until("b", f"[ $(grep -c 'why_tx=idle' /proc/xway_front/sockets) = {connections} ]", timeout=10)
+            pages, before = self.arenas(), self.lab.stat("a")
+            size = self.lab.run("a", "awk '$1 == \"xway_conn\" { print $4 }' /proc/slabinfo", check=True).stdout.strip()
+            check(job.wait(60).ok, "the connections did not go on")
+            after = self.lab.stat("a")
+        print(f"# {connections} idle connections: {pages} ring pages, {size} bytes each", flush=True)
+        check(pages == 0, f"{pages} ring pages are held")
+        check(int(size) <= 512, f"a connection takes {size} bytes")
+        for key in ("tx_tcp_bytes", "rx_tcp_bytes"):
+            check(after[key] == before[key], f"{key} grew by {after[key] - before[key]} after the rest")
+        check(after["rx_ring_bytes"] - before["rx_ring_bytes"] >= 4 * connections, "nothing came by ring after the rest")
+        self.gone_from_rings()
+
+    def test_rings_grow_with_the_traffic(self):
+        with self.serve("xway-bench serve --tcp 7001", port=7001):
+            for most, grow in ((64, False), (256, True)):
+                self.knob("ring_kib", most)
+                before = self.lab.stat("a")["rings_grown"]
+                self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test stream --size 65536 --count 400", timeout=60, check=True)
+                grown = self.lab.stat("a")["rings_grown"] - before
+                check((grown > 0) == grow, f"rings grew {grown} times with ring_kib={most}")
         self.gone_from_rings()
 
     def test_posted_messages_are_told(self):
