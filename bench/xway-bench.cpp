@@ -364,7 +364,8 @@ double memory(const std::string& name) {
     throw Broken("no " + name + " in /proc/meminfo");
 }
 
-/* Connections that have been used, then rest, and then work again: kernel memory of this side for each at rest. */
+/* Connections that have been used, then rest, and then work again: kernel memory of this side for
+ * each at rest. */
 Result idle_connections(const Options& o) {
     const auto used = [] { return memory("Slab") + memory("Percpu"); };
     constexpr std::uint64_t kTrips = 4;

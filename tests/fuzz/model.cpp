@@ -86,7 +86,8 @@ void Model::sent(End& end, std::uint64_t bytes) {
     if (bytes == 0 || end.reset)
         return;
     if (!peer || peer->closed) {
-        /* It may be held back for as long as TCP waits for an acknowledgement, and then is reset. */
+        /* It may be held back for as long as TCP waits for an acknowledgement, and then is reset.
+         */
         reset(end);
     } else if (peer->rd_shut && peer->wr_shut) {
         /* Data for an end that has shut both ways: its TCP resets the connection. */
