@@ -256,6 +256,35 @@ XWAY_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags)
                        });
 }
 
+namespace {
+
+// The connection is given up in `kernel`, or has been; the socket may be connected anew.
+template <typename Kernel>
+int give_up(int fd, Entry entry, Kernel kernel) {
+    const bool nonblock = entry.endpoint()->nonblock.load();
+    entry.endpoint()->touched = true; // nobody is to open it again
+    linger option{};
+    socklen_t size = sizeof(option);
+    const bool known = real.getsockopt(fd, SOL_SOCKET, SO_LINGER, &option, &size) == 0;
+    const Leaving leaving = leave_before(fd, entry); // as before a close: it may make it a reset
+    const int result = kernel();
+    const KeepErrno keep;
+    leave_after(leaving);
+    if (known)
+        real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, size);
+    table_set(fd, Entry::socket(Entry::kTouched | (nonblock ? Entry::kNonblock : 0)));
+    return result;
+}
+
+// Asked of a connection that was begun without waiting, connect() has told how it has ended, and
+// the kernel has given up the socket, with what there was to read.
+bool is_end(int error) {
+    return error == ECONNRESET || error == ECONNREFUSED || error == ECONNABORTED ||
+           error == ETIMEDOUT || error == EPIPE || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+} // namespace
+
 XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
     Entry entry = table_get(fd);
     const int family = entry.empty() ? -1 : family_of(address, length);
@@ -264,16 +293,17 @@ XWAY_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
             return 0;
         table_set(fd, entry = spare_spent(entry));
     }
-    if (entry.endpoint() && family == AF_UNSPEC) {
-        // The connection is given up; the socket may be connected anew.
-        const bool nonblock = entry.endpoint()->nonblock.load();
-        const Leaving leaving = leave_before(fd, entry);
-        const int result = real.connect(fd, address, length);
-        leave_after(leaving);
-        table_set(fd, Entry::socket(Entry::kTouched | (nonblock ? Entry::kNonblock : 0)));
+    if (entry.endpoint() && family == AF_UNSPEC)
+        return give_up(fd, entry, [&] { return real.connect(fd, address, length); });
+    const int result = real.connect(fd, address, length);
+    if (entry.endpoint() && result != 0 && is_end(errno)) {
+        const KeepErrno keep;
+        sockaddr none{};
+        none.sa_family = AF_UNSPEC;
+        // Once more, for what a close would leave behind.
+        give_up(fd, entry, [&] { return real.connect(fd, &none, sizeof(none)); });
         return result;
     }
-    const int result = real.connect(fd, address, length);
     if (!entry.is_socket() || !address || (result != 0 && errno != EINPROGRESS && errno != EINTR))
         return result;
     const KeepErrno keep;

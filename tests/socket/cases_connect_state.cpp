@@ -120,6 +120,50 @@ void connect_again_and_again::server(Side& side) {
     serve_one(side, listener.get());
 }
 
+/* One that was begun without waiting, and whose end connect() is the first to tell: the socket is
+ * as new, what there was to read is gone, and its options are as they were. */
+TWO_SIDED(connect_tells_how_it_ended, kCold)
+void connect_tells_how_it_ended::client(Side& side) {
+    UniqueFd fd = side.socket(SOCK_NONBLOCK);
+    const Address to = side.peer(side.hear_port());
+    const bool begun = connect_to(fd.get(), to) < 0;
+    CHECK(!begun || errno == EINPROGRESS);
+    side.await(fd.get(), POLLOUT);
+    set_nonblocking(fd.get(), false);
+    side.warm_up(fd.get());
+    side.step("connected");
+    side.step("sent and reset");
+    side.await(fd.get(), POLLHUP);
+    set_nonblocking(fd.get());
+    char byte;
+    if (begun) {
+        CHECK_ERRNO(connect_to(fd.get(), to), ECONNRESET);
+        CHECK_ERRNO(recv(fd.get(), &byte, 1, 0), ENOTCONN);
+    } else { /* in libxway's direct mode: it had been told */
+        sockaddr none{};
+        none.sa_family = AF_UNSPEC;
+        SYS(::connect(fd.get(), &none, sizeof none));
+        get_option(fd.get(), SOL_SOCKET, SO_ERROR);
+    }
+    linger option{};
+    socklen_t size = sizeof option;
+    SYS(getsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &option, &size));
+    CHECK_EQ(option.l_onoff, 0);
+    set_nonblocking(fd.get(), false);
+    SYS(connect_to(fd.get(), to));
+    talk_over(side, fd.get());
+}
+void connect_tells_how_it_ended::server(Side& side) {
+    UniqueFd listener = side.listen_and_tell();
+    UniqueFd fd = side.accept(listener.get());
+    side.warm_up(fd.get());
+    side.step("connected");
+    side.out(fd.get()).send(100);
+    close_hard(fd);
+    side.step("sent and reset");
+    serve_one(side, listener.get());
+}
+
 TWO_SIDED(connect_after_an_answer_of_no, kMapped)
 void connect_after_an_answer_of_no::client(Side& side) {
     UniqueFd fd = side.socket(SOCK_NONBLOCK);
