@@ -31,9 +31,13 @@ static u32 xway_arena_find(struct xway_link *link, unsigned int most, unsigned i
 	return ring;
 }
 
-static void xway_arena_rest_in(struct xway_link *link, unsigned int ms)
+/* Soon enough for what idle_ms says now; it may be changed. */
+static void xway_arena_rest_later(struct xway_link *link)
 {
-	queue_delayed_work(xway_wq, &link->rest, msecs_to_jiffies(ms) + 1);
+	unsigned int ms = READ_ONCE(xway_param_idle_ms);
+
+	queue_delayed_work(xway_wq, &link->rest,
+			   clamp_t(unsigned long, msecs_to_jiffies(ms), XWAY_LOOK, HZ) + 1);
 }
 
 u32 xway_arena_grow(struct xway_link *link, unsigned int most, unsigned int least)
@@ -43,17 +47,17 @@ u32 xway_arena_grow(struct xway_link *link, unsigned int most, unsigned int leas
 
 u32 xway_arena_alloc(struct xway_link *link, unsigned int most)
 {
-	unsigned int idle = READ_ONCE(xway_param_idle_ms);
 	u32 ring = xway_arena_grow(link, min(most, XWAY_ARENA_ORDER_FIRST), XWAY_ARENA_ORDER_MIN);
 
 	if (!ring)
 		ring = xway_arena_find(link, XWAY_ARENA_ORDER_MIN, XWAY_ARENA_ORDER_MIN, 0);
 	if (!ring) {
 		xway_link_stat_inc(link, arena_full);
-		WRITE_ONCE(link->arena_short, true);
-		mod_delayed_work(xway_wq, &link->rest, XWAY_LOOK);
-	} else if (idle) {
-		xway_arena_rest_in(link, idle);
+		/* The first to find it full: the others must not put off what he has asked for. */
+		if (!xchg(&link->arena_short, true))
+			mod_delayed_work(xway_wq, &link->rest, XWAY_LOOK);
+	} else {
+		xway_arena_rest_later(link);
 	}
 	return ring;
 }
@@ -72,7 +76,7 @@ void xway_arena_rest(struct work_struct *work)
 {
 	struct xway_link *link = container_of(to_delayed_work(work), struct xway_link, rest);
 	unsigned int ms = READ_ONCE(xway_param_idle_ms);
-	unsigned long idle = msecs_to_jiffies(ms);
+	unsigned long idle = ms ? msecs_to_jiffies(ms) : MAX_JIFFY_OFFSET;
 	struct xway_conn *conn;
 	unsigned int i = 0;
 
@@ -89,6 +93,6 @@ void xway_arena_rest(struct work_struct *work)
 		xway_conn_put(conn);
 		cond_resched();
 	}
-	if (ms && READ_ONCE(link->arena_used))
-		xway_arena_rest_in(link, ms);
+	if (READ_ONCE(link->arena_used))
+		xway_arena_rest_later(link);
 }

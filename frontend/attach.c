@@ -23,7 +23,7 @@ static bool xway_slot_take(struct xway_conn *conn, struct xway_link *link)
 	bool found = false;
 
 	spin_lock_bh(&link->lock);
-	if (READ_ONCE(link->state) != XWAY_LINK_UP)
+	if (READ_ONCE(link->state) != XWAY_LINK_UP || link->slots_used == link->slots)
 		goto out;
 	for (n = 0, i = link->slot_next; n < link->slots; n++, i = (i + 1) % link->slots) {
 		slot = &link->slot[i];

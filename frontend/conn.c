@@ -34,6 +34,7 @@ int xway_conn_init(void)
 
 void xway_conn_exit(void)
 {
+	synchronize_rcu();	/* a timer that had the last reference to one: it is in here still */
 	rcu_barrier();		/* those that are being freed */
 	kmem_cache_destroy(xway_conn_cache);
 }

@@ -16,7 +16,7 @@
 
 #define XWAY_CTL_BUDGET	128	/* messages in one run of the tasklet: bounded work per event */
 #define XWAY_CTL_PATIENCE (msecs_to_jiffies(4) + 1)	/* what is posted waits once or twice that */
-#define XWAY_CTL_LATE_MAX 16384	/* a peer that takes nothing at all must not eat our memory */
+#define XWAY_CTL_LATE_MAX 16	/* a slot; a peer that takes nothing at all must not eat our memory */
 
 static u32 xway_ctl_capacity(unsigned int ctl_pages)
 {
@@ -103,6 +103,7 @@ void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
 {
 	u32 capacity = xway_ctl_capacity(link->region.ctl_pages);
 	struct xway_late_msg *late;
+	bool first;
 
 	spin_lock_bh(&link->lock);
 	if (!__xway_ctl_is_open(link))
@@ -116,7 +117,7 @@ void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
 		goto out;
 	}
 	__xway_ctl_tell(link);	/* it may be full of what was only posted */
-	if (link->late_count >= XWAY_CTL_LATE_MAX) {
+	if (link->late_count >= XWAY_CTL_LATE_MAX * link->slots) {
 		xway_link_violation(link, "it takes no message from its queue");
 		goto out;
 	}
@@ -126,9 +127,11 @@ void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
 		goto out;
 	}
 	late->msg = *msg;
+	first = list_empty(&link->late);
 	list_add_tail(&late->list, &link->late);
 	link->late_count++;
-	mod_delayed_work(xway_wq, &link->work, 1);
+	if (first)	/* xway_ctl_flush() comes again by itself, and must not be put off by more */
+		mod_delayed_work(xway_wq, &link->work, 1);
 out:
 	spin_unlock_bh(&link->lock);
 }

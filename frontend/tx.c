@@ -204,21 +204,25 @@ static void xway_tx_watch_stall(struct xway_conn *conn)
 void xway_tx_stall(struct xway_conn *conn)
 {
 	struct sock *sk = NULL;
+	bool stalled = false;
 
 	spin_lock_bh(&conn->lock);
-	if (conn->attached && xway_tx_rail(&conn->tx) == XWAY_RAIL_RING &&
-	    !__xway_tx_has_room(conn)) {
-		if (xway_load(&conn->peer_slot->cons) != conn->stall_cons) {
+	if (conn->attached && xway_tx_rail(&conn->tx) == XWAY_RAIL_RING) {
+		stalled = !__xway_tx_has_room(conn);
+		if (stalled && xway_load(&conn->peer_slot->cons) != conn->stall_cons) {
 			xway_tx_watch_stall(conn);
 		} else {
-			WRITE_ONCE(conn->stalled, true);
+			/* There may be room because another thread has gone on in a larger ring. */
+			if (stalled)
+				WRITE_ONCE(conn->stalled, true);
 			sk = __xway_conn_sock(conn);
 		}
 	}
 	spin_unlock_bh(&conn->lock);
 	if (!sk)
 		return;
-	xway_conn_stat_inc(conn, stalls);
+	if (stalled)
+		xway_conn_stat_inc(conn, stalls);
 	sk->sk_write_space(sk);
 	sock_put(sk);
 }

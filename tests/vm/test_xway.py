@@ -39,7 +39,7 @@ QUICK_CASES = "[c-f]*"      # where there is no time for all
 SHORT = 5
 LONG = {"rails_switched_at_random": 16, "500_connections": 20, "10000_connections": 80, "socket_cases_on_rings": 120, "socket_cases_switching": 60,
         "socket_cases_starved": 60, "random_programs": 50, "socket_cases_on_plain_tcp": 42, "bridge_sees_no_data": 20,
-        "unload_with_sleeping_programs": 14, "idle_connections_hold_no_page": 14, "stuck_program_holds_up_nobody": 22, "peer_destroyed": 78, "packet_capture": 8}
+        "unload_with_sleeping_programs": 14, "idle_connections_hold_no_page": 14, "idle_connections_keep_their_rings": 8, "stuck_program_holds_up_nobody": 22, "peer_destroyed": 78, "packet_capture": 8}
 FAULTS = 4      # so many new labs may a PVH guest cost that the emulator lets triple-fault; the next is a failure
 A, B = "10.77.0.11", "10.77.0.12"
 MIB = 1 << 20
@@ -221,6 +221,20 @@ class Tests:
         for key in ("tx_tcp_bytes", "rx_tcp_bytes"):
             check(after[key] == before[key], f"{key} grew by {after[key] - before[key]} after the rest")
         check(after["rx_ring_bytes"] - before["rx_ring_bytes"] >= 4 * connections, "nothing came by ring after the rest")
+        self.gone_from_rings()
+
+    def test_idle_connections_keep_their_rings(self):
+        """If idle_ms is 0; and not any more once it is not."""
+        self.knob("idle_ms", 0)
+        with self.serve("xway-bench serve --tcp 7001", port=7001):
+            job = self.lab.start("a", f"xway-bench run --tcp {B}:7001 --test idle --connections 4 --seconds 6")
+            self.lab.wait_until("a", "grep -q 'arena_used=[1-9].* slots_used=[4-9]' /proc/xway_front/peers")
+            self.lab.run("a", "sleep 2.5")
+            kept = self.arenas()
+            self.knob("idle_ms", 1000)
+            self.lab.wait_until("a", "grep -q arena_used=0 /proc/xway_front/peers", timeout=4)
+            check(job.wait(60).ok, "the connections did not go on")
+        check(kept > 0, "rings went back though idle_ms was 0")
         self.gone_from_rings()
 
     def test_rings_grow_with_the_traffic(self):
