@@ -143,6 +143,12 @@ bench-quick: ## the targets of xway between guests, measured in the lab: met or 
 	@+$(MAKE) $(jobs) tools programs
 	@exec bench/guests $(ARGS)
 
+.PHONY: bench-three
+bench-three: ## three guests stream pairwise, one stops reading: do the others notice? four minutes (ARGS=--guest pvh)
+	-@+$(MAKE) deps
+	@+$(MAKE) $(jobs) tools programs
+	@exec bench/three $(ARGS)
+
 .PHONY: bench-local
 bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick: three minutes, not twelve)
 	@+$(MAKE) deps-bench
