@@ -196,7 +196,8 @@ struct Options {
     std::uint16_t port = 7711;
     std::uint64_t connections = 1, bytes = 1 << 20, seed = 1, max_chunk = 128 << 10;
     double idle = 120;
-    bool together = false; /* no byte before all are open */
+    double rest =
+        -1; /* seconds for which all are open before the first byte; < 0: they need not be */
 };
 
 struct Usage {};
@@ -225,11 +226,6 @@ Options parse(int argc, char** argv) {
     o.role = argv[1];
     for (int i = 2; i < argc; i += 2) {
         std::string name = argv[i];
-        if (name == "--together") {
-            o.together = true;
-            i--;
-            continue;
-        }
         if (i + 1 >= argc)
             throw Usage{};
         std::string value = argv[i + 1];
@@ -247,6 +243,8 @@ Options parse(int argc, char** argv) {
             o.max_chunk = std::clamp<std::uint64_t>(parse_size(value), 1, kMaxChunk);
         else if (name == "--idle")
             o.idle = static_cast<double>(parse_size(value));
+        else if (name == "--rest")
+            o.rest = static_cast<double>(parse_size(value));
         else
             throw Usage{};
     }
@@ -321,7 +319,8 @@ int run(const Options& o) {
     double start = now();
     bool opened_all = true;
     std::uint64_t opened = 0;
-    if (o.together)
+    double rested = now();
+    if (o.rest >= 0)
         engine.hold();
     while (engine.totals.done < opened || opened < o.connections) {
         /* Not all at once: a queue of SYNs that overflows only measures TCP's retries. */
@@ -332,7 +331,9 @@ int run(const Options& o) {
                 opened_all = false;
         if (!opened_all && engine.totals.done == opened)
             break;
-        if (opened == o.connections || !opened_all)
+        if (opened < o.connections && opened_all)
+            rested = now() + o.rest;
+        else if (now() >= rested)
             engine.release();
         engine.turn(); /* held, it waits a little: the other side accepts meanwhile */
         progress.tell(engine);
@@ -377,8 +378,9 @@ int main(int argc, char** argv) {
     std::fputs(
         "usage: xway-transfer serve [--port N] [--idle S]\n"
         "       xway-transfer run --peer ADDR [--port N] [--connections C] [--bytes B] [--seed S]\n"
-        "           [--max-chunk N] [--idle S] [--together]\n"
-        "B bytes go each way over each of C connections; together: none before all are open. "
+        "           [--max-chunk N] [--idle S] [--rest S]\n"
+        "B bytes go each way over each of C connections; rest: none before all have been open "
+        "for S seconds. "
         "Sizes take K, M or G. Exit: 0, 1 failed, 2 usage.\n",
         stderr);
     return 2;

@@ -165,7 +165,7 @@ class Tests:
         self.reload("slots=10240")
         with self.serve("xway-transfer serve --port 7000 --idle 300", port=7000):
             self.link_up()
-            job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections {count} --bytes 1K --together --idle 300")
+            job = self.lab.start("a", f"xway-transfer run --peer {B} --port 7000 --connections {count} --bytes 1K --rest 8 --idle 300")
             for guest in "ab":
                 self.lab.wait_until(guest, f"[ $(sed -n 's/.*slots_used=\\([0-9]*\\) .*/\\1/p' /proc/xway_front/peers) -ge {count} ]",
                                     timeout=120)
