@@ -6,6 +6,7 @@
 #include <linux/bitmap.h>
 
 #include "conn.h"
+#include "rail.h"
 
 /* Of at most 2^@most pages and at least 2^@least, so that @spare pages stay free. 0: none. */
 static u32 xway_arena_find(struct xway_link *link, unsigned int most, unsigned int least,

@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 
 #include "info.h"
+#include "rail.h"
 #include "sock.h"
 #include "trace.h"
 

@@ -13,6 +13,7 @@
 
 #include "info.h"
 #include "peer.h"
+#include "rail.h"
 #include "sock.h"
 
 #define XWAY_TUPLE_BITS	10

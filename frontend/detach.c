@@ -8,6 +8,7 @@
 #include <linux/nospec.h>
 
 #include "info.h"
+#include "rail.h"
 #include "sock.h"
 #include "trace.h"
 

@@ -4,6 +4,7 @@
  */
 #include "conn.h"
 #include "info.h"
+#include "rail.h"
 
 static void (* const xway_due_look[XWAY_DUE_COUNT])(struct xway_conn *conn) = {
 	[XWAY_DUE_NUDGE] = xway_tx_nudge,

@@ -19,6 +19,7 @@
  *			behind a ring may be acknowledged later than that, as those of a stream are
  */
 #include "info.h"
+#include "rail.h"
 
 #include <net/tcp.h>
 

@@ -3,6 +3,7 @@
  * mon.c - devices of kind xwaymon, on which tcpdump sees ring bytes.
  */
 #include "mon.h"
+#include "rail.h"
 
 #include <linux/if_arp.h>
 #include <linux/netdevice.h>

@@ -15,6 +15,7 @@
 #include <asm/ioctls.h>
 
 #include "info.h"
+#include "rail.h"
 
 #define XWAY_LEAVE_MS	5000	/* what a program has to read the rest of what we keep for it */
 

@@ -10,6 +10,7 @@
 #include "conn.h"
 #include "info.h"
 #include "mon.h"
+#include "rail.h"
 #include "sock.h"
 #include "trace.h"
 

@@ -12,6 +12,7 @@
 #include <linux/log2.h>
 
 #include "conn.h"
+#include "rail.h"
 #include "trace.h"
 
 void xway_tx_free_rings(struct xway_conn *conn, bool all)
