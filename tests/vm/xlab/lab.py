@@ -23,6 +23,7 @@ from .wire import Channel, LabTimeout
 BOOT_TIMEOUT = 240      # an idle machine needs a tenth of it
 GUEST_TIMEOUT = 180
 DISK_MODULES = ("virtio_blk", "xen-blkback")            # dom0's
+FAULT = "Triple fault"      # as Xen reports it
 PVH_TRIES = 3           # the emulator makes a PVH guest triple-fault at boot once in about ten
 
 
@@ -260,8 +261,17 @@ class Lab:
     def _create(self, name):
         guest = self._guest(name)
         self.put("dom0", self.config(guest).encode(), f"/etc/xen/{name}.cfg")
-        self.run("dom0", f"xl create -q /etc/xen/{name}.cfg", timeout=GUEST_TIMEOUT, check=True)
-        self.attach(name)
+        for tries_left in range(PVH_TRIES, 0, -1):
+            faults = self._qemu.console_text().count(FAULT)
+            self.run("dom0", f"xl create -q /etc/xen/{name}.cfg", timeout=GUEST_TIMEOUT, check=True)
+            try:
+                return self.attach(name)
+            except LabError:
+                # It may have come and gone already; see _await().
+                if guest.type != "pvh" or tries_left == 1 or self._qemu.console_text().count(FAULT) == faults:
+                    raise
+            self.say(f"guest {name} (pvh) triple-faulted as it was created, a fault of the emulator: creating it again")
+            self.restarts.append(name)
 
     def attach(self, name):
         """Turns to the domain that now has this guest's name, such as one that `xl restore` made."""
@@ -297,7 +307,7 @@ class Lab:
 
     def has_faulted(self, name):
         """Whether Xen says that this guest has triple-faulted: on PVH sometimes a fault of the emulator."""
-        return f"d{self.domids.get(name)}v0 Triple fault" in self._qemu.console_text()
+        return f"d{self.domids.get(name)}v0 {FAULT}" in self._qemu.console_text()
 
     def faulted(self):
         """Names of the guests that have."""
