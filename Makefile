@@ -143,6 +143,12 @@ bench-quick: ## the targets of xway between guests, measured in the lab: met or 
 	@+$(MAKE) $(jobs) tools programs
 	@exec bench/guests $(ARGS)
 
+.PHONY: bench
+bench: ## everything that is measured between guests, with plots, into bench/results: an hour; takes root (ARGS=--guest pvh)
+	@+$(MAKE) deps-apps deps-bench
+	@+$(MAKE) $(jobs) tools programs
+	@bench/guests --full $(ARGS) && bench/three $(ARGS) && bench/apps $(ARGS) && bench/report
+
 .PHONY: bench-three
 bench-three: ## three guests stream pairwise, one stops reading: do the others notice? four minutes (ARGS=--guest pvh)
 	-@+$(MAKE) deps

@@ -50,7 +50,7 @@ def _queues(bench, xs):
     return found
 
 
-def _draw(out, name, title, x_label, y_label, lines, log_y):
+def draw(out, name, title, x_label, y_label, lines, log_y):
     data = []
     for (label, _), points in lines.items():
         rows = "\n".join(" ".join(f"{value:.6g}" for value in point) for point in points)
@@ -65,9 +65,27 @@ def _draw(out, name, title, x_label, y_label, lines, log_y):
               "set logscale y" if log_y else "set yrange [0:*]"]
     xs = sorted({point[0] for points in lines.values() for point in points})
     script.append("set xtics (" + ", ".join(f'"{x >> 10} Ki" {x}' if x >= 1024 else f'"{x}" {x}' for x in xs) + ")")
-    for terminal, suffix in (('svg size 800,500 dynamic background rgb "white" font "sans,13"', "svg"),
-                             ('pngcairo size 1200,750 font "sans,14"', "png")):
-        script += [f"set terminal {terminal}", f'set output "{out / name}.{suffix}"', "plot " + ", ".join(draws)]
+    return _make(out, name, script, "plot " + ", ".join(draws))
+
+
+def bars(out, name, title, x_label, heights):
+    """Horizontal bars {label: (value, least, most)}, with a line at 1."""
+    rows = [f'"{label}" {i} {" ".join(f"{value:.6g}" for value in values)}' for i, (label, values) in enumerate(reversed(heights.items()))]
+    (out / f"{name}.dat").write_text("\n".join(rows) + "\n")
+    data = f'"{out / name}.dat"'
+    script = ["set border 3", "set tics nomirror", 'set grid x lc rgb "#dddddd"', "unset key",
+              f'set title "{title}"', f'set xlabel "{x_label}"', "set style fill solid 0.8 noborder", f"set yrange [-0.7:{len(rows) - 0.3}]", "set xrange [0:*]", "set lmargin 46",
+              'set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb "#444444" dt 2']
+    plot_line = (f'plot {data} using (0.5*$3):2:(0.5*$3):(0.35):ytic(1) with boxxyerror lc rgb "{COLOURS["xway"]}", '
+                 f'{data} using 3:2:4:5 with xerrorbars pt 0 lc rgb "#444444"')
+    return _make(out, name, script, plot_line, height=max(500, 26 * len(rows) + 120))
+
+
+def _make(out, name, script, plot_line, height=500):
+    """Both kinds of picture; what gnuplot has against it, or nothing."""
+    for terminal, suffix in ((f'svg size 800,{height} dynamic background rgb "white" font "sans,13"', "svg"),
+                             (f'pngcairo size 1200,{height * 3 // 2} font "sans,14"', "png")):
+        script += [f"set terminal {terminal}", f'set output "{out / name}.{suffix}"', plot_line]
     (out / f"{name}.gp").write_text("\n".join(script) + "\n")
     done = subprocess.run(["gnuplot", out / f"{name}.gp"], capture_output=True, text=True, timeout=60)
     return done.stderr.strip().splitlines()[-1] if done.returncode else None
@@ -87,7 +105,7 @@ def plot(bench, out, rr_sizes, stream_sizes, processes, queue_processes):
     if not shutil.which("gnuplot"):
         return "No plots: gnuplot is not installed. On Debian: apt-get install gnuplot-nox"
     for picture in pictures:
-        problem = _draw(out, *picture)
+        problem = draw(out, *picture)
         if problem:
             return f"No plots: gnuplot: {problem}"
     return f"Plots: {out.relative_to(TOP)}/{{{','.join(picture[0] for picture in pictures)}}}.{{svg,png}}"

@@ -39,8 +39,8 @@ chroot /debian sh -c 'chown postgres /run/postgresql; chown mysql /run/mysqld'
 
 
 class AppsLab(XwayLab):
-    def __init__(self, out, disk, say):
-        super().__init__(out, memory=1024, disks=[disk], kernel_modules=list(MODULES), say=say)
+    def __init__(self, out, disk, say, kind="pv"):
+        super().__init__(out, kind=kind, memory=1024, disks=[disk], kernel_modules=list(MODULES), say=say)
 
     def boot(self):
         super().boot()

@@ -25,20 +25,23 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/doc-base/*")
 
 
-def image(say):
-    """The image, and the list of its packages beside it: a line `name version` each. Made if there is none."""
-    names = (HERE / "packages").read_text().split()
-    digest = hashlib.sha256("\n".join(names).encode())
+def image(say, more=(), components=(), kind="debian"):
+    """The image, and the list of its packages beside it: a line `name version` each. Made if there is none.
+
+    `more` packages than tests/apps/packages, of these `components` of the archive, too; one image of a kind is kept.
+    """
+    names = [*(HERE / "packages").read_text().split(), *more]
+    digest = hashlib.sha256("\n".join([*names, *components]).encode())
     for part in (HERE / "setup", HERE / "disk", Path(__file__)):
         digest.update(part.read_bytes())
-    target = CACHE / f"debian-{digest.hexdigest()[:16]}.ext4"
+    target = CACHE / f"{kind}-{digest.hexdigest()[:16]}.ext4"
     if not target.exists():
         say(f"the guests' Debian is made, {len(names)} packages and what they need: some minutes, once")
-        make(target, names)
+        make(target, kind, names, components)
     return target, target.with_suffix(".packages")
 
 
-def make(target, names):
+def make(target, kind, names, components):
     for program, package in (("apt-get", "apt"), ("mmdebstrap", "mmdebstrap"), ("mke2fs", "e2fsprogs")):
         if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin"):
             raise LabError(f"{program} is not installed: make deps-apps, or apt-get install {package}")
@@ -46,7 +49,7 @@ def make(target, names):
         raise LabError("making the guests' disk image takes root, once: sudo make test-apps")
     for directory in (CACHE, LOG.parent):
         directory.mkdir(parents=True, exist_ok=True)
-    for old in CACHE.glob("debian-*"):
+    for old in CACHE.glob(f"{kind}-" + "?" * 16 + ".*"):
         old.unlink()
     partial, listed = target.with_suffix(".partial"), target.with_suffix(".packages")
     # What there is of users, keys and databases is made here, where processors are fast.
@@ -59,14 +62,14 @@ def make(target, names):
                f"--customize-hook={HERE}/disk \"$1\" {partial}",
                SUITE, "/dev/null", "-"]
     with open(LOG, "w", encoding="utf-8") as log:
-        made = subprocess.run(command, input=sources(), stdout=log, stderr=subprocess.STDOUT, text=True, check=False)
+        made = subprocess.run(command, input=sources(components), stdout=log, stderr=subprocess.STDOUT, text=True, check=False)
     if made.returncode or not partial.exists():
         raise LabError(f"the guests' Debian cannot be made, see {LOG}:\n" + "\n".join(LOG.read_text().splitlines()[-8:]))
     partial.rename(target)
 
 
-def sources():
-    """The lines of a sources.list: what this machine's apt has of Debian's own archive."""
+def sources(components):
+    """The lines of a sources.list: what this machine's apt has of Debian's own archive, and these components of it."""
     fields = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     listed = subprocess.run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Origin: Debian"],
                             capture_output=True, text=True, check=False).stdout.splitlines()
@@ -74,6 +77,9 @@ def sources():
     if not wanted:
         raise LabError(f"this machine's apt knows no Debian {SUITE} (after an apt-get update?): "
                        "add it to /etc/apt/sources.list, the guests' packages come from there")
+    for component in components:
+        uri, release, _ = next(line for line in wanted if line.split()[1] == SUITE).split()
+        wanted.append(f"{uri} {release} {component}")
     signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
     return "".join(f"deb {signed}{line}\n" for line in wanted)
 
