@@ -257,9 +257,9 @@ void ring_own(Endpoint* ep) {
 }
 
 void wake_own(Endpoint* ep) {
+    // A child has no doorbell of its parent's: that one stays asked for.
+    const bool bell = bell_works(ep);
     for (std::atomic<std::uint32_t>* word : {&ep->mine->rx_wait, &ep->mine->tx_wait}) {
-        // A child has no doorbell of its parent's: that one stays asked for.
-        const bool bell = bell_works(ep);
         const std::uint32_t who = word->fetch_and(bell ? 0u : ~kWaitFutex);
         if (who & kWaitFutex)
             futex_wake(word, INT_MAX);

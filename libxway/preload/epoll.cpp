@@ -68,8 +68,7 @@ struct EpollSet {
     int inner;           // -1: no member has ever been attached
     std::uint64_t tag;   // what the program's set has as the inner set's data; + 1: the doorbell's
     std::uint32_t bell;  // which rings for what was put into this set last
-    std::uint32_t
-        bells; // those that it hears, a bit each: its own, and of other sets with the same
+    std::uint32_t bells; // those it hears, a bit each: its own, and of sets with the same in them
     int since_kernel;
     bool kernel_had;        // events, when it was last asked
     bool nested;            // the kernel watches it for another set
@@ -209,15 +208,11 @@ bool hears(const EpollSet* set, std::uint32_t bell) {
     return bell < kArenaBells && (set->bells >> bell & 1) != 0;
 }
 
-// A thread goes to sleep on all that the set hears, or has woken.
-void sleeps(std::uint32_t bells) {
+// For each doorbell of EpollSet::bells.
+template <typename Body>
+void each_bell(std::uint32_t bells, Body body) {
     for (; bells != 0; bells &= bells - 1)
-        bell_sleep(static_cast<std::uint32_t>(__builtin_ctz(bells)));
-}
-
-void wakes(std::uint32_t bells) {
-    for (; bells != 0; bells &= bells - 1)
-        bell_wake(static_cast<std::uint32_t>(__builtin_ctz(bells)));
+        body(static_cast<std::uint32_t>(__builtin_ctz(bells)));
 }
 
 // The set, which has an inner one, is woken by this doorbell as well.
@@ -263,7 +258,7 @@ bool open_inner(EpollSet* set) {
 void be_nested(EpollSet* set) {
     const Guard guard(lock);
     if (!set->nested && set->inner >= 0)
-        sleeps(set->bells);
+        each_bell(set->bells, bell_sleep);
     set->nested = true;
 }
 
@@ -407,8 +402,7 @@ void take_news(std::uint32_t bell) {
 }
 
 void take_news(const EpollSet* set) {
-    for (std::uint32_t bits = set->bells; bits != 0; bits &= bits - 1)
-        take_news(static_cast<std::uint32_t>(__builtin_ctz(bits)));
+    each_bell(set->bells, [](std::uint32_t bell) { take_news(bell); });
 }
 
 bool any_news(std::uint32_t bells) {
@@ -560,7 +554,7 @@ void look_for_stalls(const EpollSet* set) {
 int sleep(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t deadline,
           const sigset_t* mask) {
     const std::uint32_t bells = set->bells;
-    sleeps(bells);
+    each_bell(bells, bell_sleep);
     int count = collect(set, events, most);
     if (count == 0) {
         const std::int64_t stall = tx_stall_at.load();
@@ -568,7 +562,7 @@ int sleep(EpollSet* set, int set_fd, epoll_event* events, int most, std::int64_t
                             stall == 0 ? deadline : std::min(deadline, stall), mask);
     }
     const int error = errno;
-    wakes(bells);
+    each_bell(bells, bell_wake);
     errno = error;
     return count;
 }
@@ -612,7 +606,7 @@ void epoll_put(EpollSet* set) {
     }
     if (set->inner >= 0) {
         if (set->nested)
-            wakes(set->bells);
+            each_bell(set->bells, bell_wake);
         process_unhide(set->inner);
     }
     set->first = reinterpret_cast<Member*>(free_sets);
