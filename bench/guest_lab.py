@@ -11,6 +11,8 @@ TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "tests" / "vm"))
 from xlab import LabError  # noqa: E402
 
+from local_lab import markdown, text_of  # noqa: E402
+
 BENCH = TOP / "build" / "bench" / "xway-bench"
 PORT = 7001
 B = "10.77.0.12"
@@ -20,6 +22,38 @@ PATHS = ("netfront", "xway", "loopback", "unix", "vchan")
 TITLES = {"netfront": "netfront TCP", "xway": "xway", "loopback": "loopback TCP", "unix": "UNIX socket",
           "vchan": "libxenvchan"}
 BETWEEN_GUESTS = ("netfront", "xway")       # whose events are told apart in /proc/interrupts
+
+
+def turned(paths, number):
+    """Each round begins with another path."""
+    by = number % len(paths)
+    return paths[by:] + paths[:by]
+
+
+def in_lab(lab, measure):
+    """Measures, says why if that fails, and takes the lab down; the exit status."""
+    try:
+        measure()
+    except LabError as error:
+        print(f"\nbench: {error}\n       the consoles are in {lab.out}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nbench: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        lab.close()
+    return 0
+
+
+def programs_table(rows, paths):
+    """Of rows as bench/apps writes them."""
+    lines = []
+    for row in rows:
+        costs = [" / ".join(text_of(row["costs"].get(path, {}).get(key)) for path in BETWEEN_GUESTS) for key in ("events", "cpu_s")]
+        lines.append([row["name"], row["unit"], *(text_of(row["median"].get(path)) for path in paths),
+                      text_of(row["gain"], "x" if row["gain"] else ""), " to ".join(map(text_of, row["gains"] or ())), *costs])
+    return markdown(["program", "unit", *(TITLES[path] for path in paths), "xway's gain", "single rounds",
+                     "events, netfront / xway", "CPU s, netfront / xway"], lines)
 
 
 def has(path, test):
@@ -45,8 +79,8 @@ class Guests:
             self.wait_port(name)
         self.lab.wait_until("a", "[ -S /tmp/bench.sock ]")
 
-    def wait_port(self, name, port=PORT):
-        self.lab.wait_until(name, f"grep -qi ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6")
+    def wait_port(self, name, port=PORT, timeout=60):
+        self.lab.wait_until(name, f"grep -qi ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6", timeout)
 
     def rail(self, path):
         """Which rail new connections take, if this is one of the two."""
