@@ -97,12 +97,13 @@ void xway_tx_leave_ring(struct xway_conn *conn)
 bool xway_tx_grow_ring(struct xway_conn *conn, struct sock *sk)
 {
 	unsigned int order = xway_ring_order(xway_tx_ring(&conn->tx));
+	unsigned int most = xway_tx_order_max(sk);
 	u32 ring;
 
 	/* A reader that has not followed the last switch does not keep up. */
-	if (xway_tx_in_flight(&conn->tx) || order >= xway_tx_order_max(sk))
+	if (xway_tx_in_flight(&conn->tx) || order >= most)
 		return false;
-	ring = xway_arena_grow(conn->link, min(order + 2, xway_tx_order_max(sk)), order + 1);
+	ring = xway_arena_grow(conn->link, min(order + 2, most), order + 1);
 	if (!ring)
 		return false;
 	xway_tx_leave(conn);
