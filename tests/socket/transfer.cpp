@@ -55,7 +55,7 @@ void Connection::fail(const std::string& why) {
 void Connection::begin() {
     begun_ = true;
     writable_ = true;
-    last_progress_ = now();
+    last_progress_ = begun_at_ = now();
     edge_ = random_.chance(50); /* so that the ends of a connection may differ */
     if (client_)
         set_pending(hello_);

@@ -33,6 +33,7 @@ constexpr std::size_t kMaxChunk = 1u << 20;
 
 struct Hello {
     std::uint64_t magic, seed, number, bytes, max_chunk;
+    std::uint64_t rate; /* bytes a second that each side sends at most; 0: as fast as it can */
 };
 struct Trailer {
     std::uint64_t low, high;
@@ -121,11 +122,15 @@ public:
     [[nodiscard]] bool edge() const { return edge_; }
     [[nodiscard]] double last_progress() const { return last_progress_; }
     [[nodiscard]] bool wants_output() const {
-        return begun_ && out_stage_ < Stage::kEnd && !output_waits();
+        return begun_ && out_stage_ < Stage::kEnd && !output_waits() && !ahead();
     }
     [[nodiscard]] bool wants_input() const { return !in_ended_; }
     /* It will read again when its pause is over. */
     [[nodiscard]] bool sleeping() const { return !finished_ && readable_ && dawdling(); }
+    /* It sends by the clock: nobody else says when it may go on. */
+    [[nodiscard]] bool paced() const {
+        return begun_ && !finished_ && hello_.rate != 0 && out_stage_ == Stage::kData;
+    }
     /* More can be done without a new event. */
     [[nodiscard]] bool ready() const {
         return !finished_ && ((readable_ && !dawdling()) || (writable_ && wants_output()));
@@ -150,6 +155,10 @@ private:
     /* The verdict cannot be sent before the other's data has been checked. */
     [[nodiscard]] bool output_waits() const {
         return out_stage_ == Stage::kVerdict && pending_.empty() && in_stage_ < Stage::kVerdict;
+    }
+    [[nodiscard]] bool ahead() const {
+        return paced() &&
+               static_cast<double>(sent_) > static_cast<double>(hello_.rate) * (now() - begun_at_);
     }
     [[nodiscard]] bool dawdling() const {
         return edge_ && dawdle_until_ > 0 && now() < dawdle_until_;
@@ -193,6 +202,7 @@ private:
     std::vector<std::byte> pending_, record_;
     double last_progress_ = now();
     double dawdle_until_ = 0;
+    double begun_at_ = 0;
 };
 
 } // namespace xway::transfer

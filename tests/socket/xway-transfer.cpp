@@ -150,8 +150,8 @@ private:
             Connection& c = slot->connection;
             if (!c.finished() && last_sweep_ - c.last_progress() > idle_limit_)
                 c.fail("no progress for " + std::to_string(static_cast<int>(idle_limit_)) + " s");
-            sleepers_ = sleepers_ || c.sleeping();
-            if (c.ready())
+            sleepers_ = sleepers_ || c.sleeping() || c.paced();
+            if (c.ready() || c.paced())
                 enqueue(slot.get());
         }
         std::erase_if(
@@ -194,7 +194,7 @@ private:
 struct Options {
     std::string role, peer;
     std::uint16_t port = 7711;
-    std::uint64_t connections = 1, bytes = 1 << 20, seed = 1, max_chunk = 128 << 10;
+    std::uint64_t connections = 1, bytes = 1 << 20, seed = 1, max_chunk = 128 << 10, rate = 0;
     double idle = 120;
     double rest =
         -1; /* seconds for which all are open before the first byte; < 0: they need not be */
@@ -241,6 +241,8 @@ Options parse(int argc, char** argv) {
             o.seed = parse_size(value);
         else if (name == "--max-chunk")
             o.max_chunk = std::clamp<std::uint64_t>(parse_size(value), 1, kMaxChunk);
+        else if (name == "--rate")
+            o.rate = parse_size(value);
         else if (name == "--idle")
             o.idle = static_cast<double>(parse_size(value));
         else if (name == "--rest")
@@ -299,7 +301,7 @@ bool open_connection(const Options& o, std::uint64_t number, Engine& engine) {
         std::perror("xway-transfer: connect");
         return false;
     }
-    Hello hello{kMagic, o.seed * 100003 + number, number, o.bytes, o.max_chunk};
+    Hello hello{kMagic, o.seed * 100003 + number, number, o.bytes, o.max_chunk, o.rate};
     engine.add(std::move(fd), true, hello);
     return true;
 }
@@ -378,9 +380,9 @@ int main(int argc, char** argv) {
     std::fputs(
         "usage: xway-transfer serve [--port N] [--idle S]\n"
         "       xway-transfer run --peer ADDR [--port N] [--connections C] [--bytes B] [--seed S]\n"
-        "           [--max-chunk N] [--idle S] [--rest S]\n"
-        "B bytes go each way over each of C connections; rest: none before all have been open "
-        "for S seconds. "
+        "           [--max-chunk N] [--rate N] [--idle S] [--rest S]\n"
+        "B bytes go each way over each of C connections, at most N a second; rest: none before all "
+        "have been open for S seconds. "
         "Sizes take K, M or G. Exit: 0, 1 failed, 2 usage.\n",
         stderr);
     return 2;
