@@ -29,7 +29,6 @@ static const char *xway_range_kind(const struct xway_range *range)
 	       "a multiple of " __stringify(XWAY_SLOTS_STEP);
 }
 
-
 static int xway_range_set(const char *text, const struct kernel_param *kp)
 {
 	const struct xway_range *range = kp->arg;
