@@ -11,7 +11,8 @@ TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "tests" / "vm"))
 from xlab import LabError  # noqa: E402
 
-from local_lab import markdown, text_of  # noqa: E402
+from local_lab import markdown, median, text_of  # noqa: E402
+from targets import LEAST  # noqa: E402
 
 BENCH = TOP / "build" / "bench" / "xway-bench"
 PORT = 7001
@@ -60,6 +61,18 @@ def has(path, test):
     return not (path == "vchan" and test == "crr")      # libxenvchan has no connections
 
 
+def compared(name, unit, bound, figures, paths):
+    """A row for a table and for JSON: a measure's medians, and how much better xway is than netfront in each round.
+
+    `figures`: {(name, path): a value of each round}.
+    """
+    middle = {path: median(figures[name, path]) for path in paths if figures.get((name, path))}
+    pairs = zip(figures.get((name, "xway"), ()), figures.get((name, "netfront"), ()))
+    gains = [ours / theirs if bound == LEAST else theirs / ours for ours, theirs in pairs if ours and theirs]
+    return {"name": name, "unit": unit, "better": "more" if bound == LEAST else "less", "median": middle,
+            "gain": median(gains) if gains else None, "gains": [min(gains), max(gains)] if gains else None, "rounds": len(gains)}
+
+
 class Guests:
     """Guests a and b: a measures."""
 
@@ -104,10 +117,21 @@ class Guests:
             time.sleep(1)                       # a libxenvchan server may be between two sessions
         raise LabError(f"{command}: {result.stderr or result.stdout}")
 
+    def domains(self):
+        return ("dom0", *self.lab.guests)
+
+    def processor_seconds(self):
+        """Of all domains, idle time left out; proc(5)."""
+        ticks = 0
+        for name in self.domains():
+            words = self.lab.run(name, "head -n 1 /proc/stat", check=True).stdout.split()[1:]
+            ticks += sum(map(int, words[:3] + words[5:7]))
+        return ticks / 100
+
     def events(self):
-        """Events that netfront, netback and xway have taken in all three domains."""
+        """Events that netfront, netback and xway have taken in all domains."""
         events = 0
-        for name in ("dom0", "a", "b"):
+        for name in self.domains():
             for line in self.lab.run(name, "cat /proc/interrupts", check=True).stdout.splitlines():
                 words = line.split()
                 if words and re.match(r"eth\d|vif\d|xway", words[-1]):
@@ -115,6 +139,6 @@ class Guests:
         return events
 
     def stats(self, *names):
-        """Counters of the module, the sum of both guests."""
-        both = [self.lab.stat(guest) for guest in ("a", "b")]
-        return [sum(stat[name] for stat in both) for name in names]
+        """Counters of the module, the sum of all guests."""
+        each = [self.lab.stat(guest) for guest in self.lab.guests]
+        return [sum(stat[name] for stat in each) for name in names]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""apps_lab.py - a Lab with xway whose two guests have a Debian with applications, under /debian.
+"""apps_lab.py - a Lab with xway whose guests, two or more, have a Debian with applications, under /debian.
 
     with AppsLab(out, disk) as lab:
         lab.load()
@@ -9,6 +9,7 @@
 
 import shlex
 import sys
+from itertools import combinations
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "vm"))
@@ -29,7 +30,7 @@ mount -t tmpfs -o size=75% tmpfs /over
 mkdir /over/upper /over/work
 mount -t overlay -o lowerdir=/disk,upperdir=/over/upper,workdir=/over/work overlay /debian
 for name in proc sys dev run tmp; do mount -o rbind /$name /debian/$name; done
-sed -E 's/^(fd77::[0-9]+) [ab] /\1 /' /etc/hosts >/debian/etc/hosts
+sed -E 's/^(fd77::[0-9]+) [a-z] /\1 /' /etc/hosts >/debian/etc/hosts
 : >/debian/etc/resolv.conf
 sed -i 's/^hosts:.*/hosts: files/' /debian/etc/nsswitch.conf
 rm -f /debian/usr/sbin/policy-rc.d
@@ -39,8 +40,8 @@ chroot /debian sh -c 'chown postgres /run/postgresql; chown mysql /run/mysqld'
 
 
 class AppsLab(XwayLab):
-    def __init__(self, out, disk, say, kind="pv"):
-        super().__init__(out, kind=kind, memory=1024, disks=[disk], kernel_modules=list(MODULES), say=say)
+    def __init__(self, out, disk, say, kind="pv", guests=("a", "b"), memory=1024):
+        super().__init__(out, kind=kind, guests=guests, memory=memory, disks=[disk], kernel_modules=list(MODULES), say=say)
 
     def boot(self):
         super().boot()
@@ -49,15 +50,17 @@ class AppsLab(XwayLab):
 
     def load(self, parameters=""):
         super().load(parameters)
-        self.link_up()
+        for one, other in combinations(self.guests, 2):
+            self.ask_for_link(one, other)
+        for name in self.guests:
+            self.wait_until(name, f"[ $(grep -c link=up /proc/xway_front/peers) -eq {len(self.guests) - 1} ]", timeout=30)
 
-    def link_up(self):
-        """The first connection asks for the link, and rides TCP until it is there."""
-        server = self.start("b", "nc -l -p 7 >/dev/null")
-        self.wait_until("b", "grep -q ':0007 .* 0A ' /proc/net/tcp /proc/net/tcp6")
-        self.run("a", "echo hello | nc -w 5 b 7", check=True)
+    def ask_for_link(self, one, other):
+        """The first connection does, and rides TCP until the link is there."""
+        server = self.start(other, "nc -l -p 7 >/dev/null")
+        self.wait_until(other, "grep -q ':0007 .* 0A ' /proc/net/tcp /proc/net/tcp6")
+        self.run(one, f"echo hello | nc -w 5 {other} 7", check=True)
         server.stop()
-        self.wait_until("a", "grep -q link=up /proc/xway_front/peers", timeout=30)
 
     def deb(self, where, command, timeout=60, **more):
         return self.run(where, inside(command), timeout, **more)
