@@ -147,13 +147,25 @@ bench-quick: ## the targets of xway between guests, measured in the lab: met or 
 bench: ## everything that is measured between guests, with plots, into bench/results: an hour; takes root (ARGS=--guest pvh)
 	@+$(MAKE) deps-apps deps-bench
 	@+$(MAKE) $(jobs) tools programs
-	@bench/guests --full $(ARGS) && bench/three $(ARGS) && bench/apps $(ARGS) && bench/report
+	@bench/guests --full $(ARGS) && bench/three $(ARGS) && bench/apps $(ARGS) && bench/tiers $(ARGS) && bench/report
 
 .PHONY: bench-three
 bench-three: ## three guests stream pairwise, one stops reading: do the others notice? four minutes (ARGS=--guest pvh)
 	-@+$(MAKE) deps
 	@+$(MAKE) $(jobs) tools programs
 	@exec bench/three $(ARGS)
+
+.PHONY: bench-tiers
+bench-tiers: ## a bookshop in three tiers over three guests, with think times; five minutes; takes root (ARGS=--guest pvh)
+	@+$(MAKE) deps-apps
+	@+$(MAKE) $(jobs) all
+	@exec bench/tiers $(ARGS)
+
+.PHONY: bench-dbt1
+bench-dbt1: ## the same with OSDL's DBT-1 (DBT1=DIR, where it was built); takes root (ARGS=--users N --seconds S)
+	@+$(MAKE) deps-apps
+	@+$(MAKE) $(jobs) all
+	@exec bench/dbt1 $(DBT1) $(ARGS)
 
 .PHONY: bench-local
 bench-local: ## the targets of libxway, measured here: met or not (ARGS=--quick: three minutes, not twelve)
