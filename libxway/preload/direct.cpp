@@ -564,7 +564,7 @@ Endpoint* direct_new_accepted(Listener* listener, int socket) {
     ep->listener = listener;
     ep->listener_generation = listener_generation(listener);
     ep->peer_name_length = sizeof(ep->peer_name);
-    getpeername(socket, reinterpret_cast<sockaddr*>(&ep->peer_name), &ep->peer_name_length);
+    real.getpeername(socket, reinterpret_cast<sockaddr*>(&ep->peer_name), &ep->peer_name_length);
     ep->phase = Phase::kRegistered;
     return ep;
 }

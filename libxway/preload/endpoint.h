@@ -53,7 +53,8 @@ struct Listener;
 struct Member;
 
 // Has the program sent to a peer that had closed, and was it told of the reset that comes of that?
-enum class Late : std::uint32_t { kNo = 0, kSent, kTold };
+// Held: it has, and TCP would wait for more first.
+enum class Late : std::uint32_t { kNo = 0, kHeld, kSent, kTold };
 
 // An arena as a process has it mapped.
 struct ArenaMap {
@@ -239,6 +240,8 @@ bool tx_on_ring(const Endpoint* ep);
 bool tx_leave_if_shut(Endpoint* ep, int fd);
 // Changes the rail, if that is due, now and not with the next byte.
 void tx_choose(Endpoint* ep);
+// What was held for more goes now, to a peer that has closed.
+void tx_push_late(Endpoint* ep);
 // Bytes sent into the ring that the peer has not taken.
 std::uint32_t tx_pending(Endpoint* ep);
 

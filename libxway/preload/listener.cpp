@@ -247,7 +247,7 @@ int accept_kernel(Listener* listener, sockaddr* address, socklen_t* length, int 
     if (listener->waiting > 0) {
         const int fd = take_early(listener, flags);
         if (fd >= 0)
-            getpeername(fd, address, length);
+            real.getpeername(fd, address, length);
         return fd;
     }
     while (kernel_has_one(listener, 0)) {

@@ -201,9 +201,11 @@ short endpoint_poll(Endpoint* ep, int fd, short events) {
         if (over)
             now |= events & (POLLIN | POLLRDNORM);
         now |= events & (POLLOUT | POLLWRNORM | POLLRDHUP); // whatever is still to be read
-        if (const Late late = ep->sent_late; late != Late::kNo)
+        if (const Late late = ep->sent_late; late >= Late::kSent)
             now |= (late == Late::kSent ? POLLERR : 0) | POLLHUP |
                    (events & (POLLIN | POLLRDNORM | POLLRDHUP));
+        else if (ep->wr_shut.load(std::memory_order_relaxed))
+            now |= POLLHUP;
         // Bytes that are still to be read may stand behind a switch: those are looked for below.
         if (now && (over || (events & ~now & (POLLIN | POLLRDNORM)) == 0))
             return now;

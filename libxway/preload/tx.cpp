@@ -2,6 +2,7 @@
 //
 // tx.cpp - the sending end of an attached connection.
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -243,26 +244,34 @@ bool on_ring(Endpoint* ep, bool cut) {
     return to_ring(ep, ep->tx_full >= 4 ? config.large_order : config.ring_order);
 }
 
+bool is_corked(int fd) {
+    int corked = 0;
+    socklen_t length = sizeof(corked);
+    return real.getsockopt(fd, IPPROTO_TCP, TCP_CORK, &corked, &length) == 0 && corked != 0;
+}
+
 // In direct mode, to a peer that has closed. TCP's connection is still open, and would take it; one
 // that is closed takes the first, and answers with a reset, unless it has reset already for what it
-// had not read.
-ssize_t put_late(Endpoint* ep, Cursor& from) {
+// had not read. What waits for more has not been sent.
+ssize_t put_late(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (ep->wr_shut || ep->theirs->took.load() != tx_total(ep))
         return -EPIPE;
-    if (ep->sent_late != Late::kNo) {
+    if (ep->sent_late.load() >= Late::kSent) {
         ep->sent_late = Late::kTold;
         return -EPIPE;
     }
-    ep->sent_late = Late::kSent;
     const auto sent = static_cast<ssize_t>(from.left());
     from.skip(from.left());
+    ep->sent_late = Late::kHeld;
+    if ((flags & MSG_MORE) == 0 && !is_corked(fd))
+        tx_push_late(ep);
     return sent;
 }
 
 // One piece; -EAGAIN, -errno. With the lock.
 ssize_t put(Endpoint* ep, int fd, Cursor& from, int flags) {
     if (peer_has_closed(ep)) [[unlikely]]
-        return put_late(ep, from);
+        return put_late(ep, fd, from, flags);
     // publish() finds out about a cut anyway, and a line that the peer looks at is best left alone.
     if (!on_ring(ep, false))
         return put_tcp(ep, fd, from, flags);
@@ -309,7 +318,7 @@ ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
 
     // Nothing to move, but who has shut down, or was reset, is told so.
-    if (from.left() == 0 && ep->sent_late == Late::kNo)
+    if (from.left() == 0 && ep->sent_late.load() < Late::kSent)
         return real.send(fd, nullptr, 0, flags & (MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
                    ? keep.fail(errno)
                    : 0;
@@ -369,6 +378,12 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
     else
         lseek(in, at, SEEK_SET);
     return static_cast<ssize_t>(sent);
+}
+
+void tx_push_late(Endpoint* ep) {
+    Late held = Late::kHeld;
+    if (ep->sent_late.compare_exchange_strong(held, Late::kSent))
+        wake_own(ep);
 }
 
 void tx_choose(Endpoint* ep) {

@@ -327,6 +327,12 @@ void note_shutdown(Endpoint* ep, int how) {
         endpoint_to_tcp(ep, XWAY_WHY_SHUT);
 }
 
+// Does TCP send on that what it has held back for more?
+bool lets_go(int level, int name, const Given& given) {
+    return level == IPPROTO_TCP && ((name == TCP_CORK && given.number() == 0) ||
+                                    (name == TCP_NODELAY && given.number() > 0));
+}
+
 } // namespace
 
 XWAY_EXPORT int shutdown(int fd, int how) {
@@ -342,7 +348,7 @@ XWAY_EXPORT int shutdown(int fd, int how) {
         }
         return result;
     }
-    if (ep->sent_late != Late::kNo) {
+    if (ep->sent_late.load() >= Late::kSent) {
         errno = ENOTCONN;
         return -1;
     }
@@ -360,6 +366,15 @@ XWAY_EXPORT int shutdown(int fd, int how) {
         wake_peer(ep, &ep->theirs->rx_wait);
     wake_own(ep);
     return result;
+}
+
+// In direct mode TCP's connection outlives the program's.
+XWAY_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
+    if (const Endpoint* ep = on_ring(fd); ep && ep->sent_late.load() >= Late::kSent) {
+        errno = ENOTCONN;
+        return -1;
+    }
+    return real.getpeername(fd, address, length);
 }
 
 XWAY_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
@@ -412,6 +427,8 @@ XWAY_EXPORT int setsockopt(int fd, int level, int name, const void* value, sockl
         ep->snd_timeout = given.duration();
     if (ep && level == SOL_SOCKET && name == SO_RCVLOWAT)
         ep->rcv_lowat = static_cast<std::uint32_t>(std::max(given.number(), 1));
+    if (ep && lets_go(level, name, given))
+        tx_push_late(ep);
     if (ep && level == IPPROTO_TCP && name == TCP_INQ)
         ep->inq = given.number() != 0;
     return result;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* cases_reset.cpp - shutdown in every order, resets of every kind, and what a socket does after. */
+#include <netinet/tcp.h>
 #include <poll.h>
 
 #include <array>
@@ -51,6 +52,53 @@ void after_a_reset_nothing_works::server(Side& side) {
     CHECK_ERRNO(side.in().receive_some(10, MSG_PEEK), ECONNRESET);
     CHECK_EQ(SYS(side.in().receive_some(10, MSG_PEEK)), 0);
     expect_dead(side);
+}
+
+TWO_SIDED(data_for_who_has_closed, kPair | kCold | kMapped)
+void data_for_who_has_closed::client(Side& side) {
+    side.in().receive(10);
+    side.sock.reset();
+    side.step("closed");
+}
+void data_for_who_has_closed::server(Side& side) {
+    int fd = side.sock.get();
+    StreamWriter out = side.out();
+    out.send(10);
+    side.step("closed");
+    side.await(fd, POLLRDHUP);
+    Epoll edges(side);
+    edges.add(fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
+    CHECK_EQ(edges.wait(), EPOLLIN | EPOLLRDHUP);
+    edges.now(); /* a ring and TCP may both tell of one edge */
+    /* What waits for more goes nowhere yet; what does not is answered with a reset. */
+    CHECK_EQ(SYS(out.send_some(5, MSG_MORE)), 5);
+    CHECK_EQ(SYS(out.send_some(5, MSG_MORE)), 5);
+    set_option(fd, IPPROTO_TCP, TCP_CORK, 1);
+    CHECK_EQ(SYS(out.send_some(5)), 5);
+    set_option(fd, IPPROTO_TCP, TCP_CORK, 0);
+    side.await(fd, POLLHUP);
+    CHECK_EQ(edges.wait(), EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+    CHECK_EQ(poll_now(fd, kAll), kAll | POLLHUP | POLLERR);
+    CHECK_EQ(get_option(fd, SOL_SOCKET, SO_ERROR), EPIPE);
+    expect_dead(side);
+}
+
+TWO_SIDED(shutdown_after_the_other_has_closed, kPair | kCold)
+void shutdown_after_the_other_has_closed::client(Side& side) {
+    side.out().send(10);
+    side.sock.reset();
+    side.step("closed");
+}
+void shutdown_after_the_other_has_closed::server(Side& side) {
+    int fd = side.sock.get();
+    side.step("closed");
+    side.await(fd, POLLRDHUP);
+    CHECK_EQ(poll_now(fd, kAll), kAll);
+    SYS(shutdown(fd, SHUT_WR));
+    CHECK_EQ(poll_now(fd, kAll), kAll | POLLHUP);
+    CHECK_ERRNO(side.out().send_some(1), EPIPE);
+    CHECK_EQ(side.in().receive_to_end(), 10u);
+    CHECK_EQ(poll_now(fd, kAll), kAll | POLLHUP);
 }
 
 TWO_SIDED(what_came_before_a_reset_is_read, kPair | kCold)

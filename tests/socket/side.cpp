@@ -145,9 +145,10 @@ std::uint64_t cookie_of(int fd) {
 void Side::make_parked_pair() {
     constexpr int kTries = 100, kApartMs = 5;
     if (!connector) {
-        UniqueFd listener = listen_and_tell(8, 0);
+        /* Kept: a connection whose listener is gone is closed by the kernel. */
+        parked_from_ = listen_and_tell(8, 0);
         for (;;) {
-            sock = accept(listener.get());
+            sock = accept(parked_from_.get());
             if (hear_number() != 0)
                 return;
             sock.reset();

@@ -129,6 +129,7 @@ private:
         return number * 2 + (from_client ? 1 : 0);
     }
     Address peer_;
+    UniqueFd parked_from_; /* make_parked_pair()'s listener */
 };
 
 /* poll() for one descriptor: the events that are there after at most `timeout_ms`. */
