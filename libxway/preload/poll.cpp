@@ -31,6 +31,8 @@ Endpoint* ring_of(int fd) {
     return ep && ep->state.load(std::memory_order_acquire) == State::kRing ? ep : nullptr;
 }
 
+constexpr short kIn = POLLIN | POLLRDNORM;
+
 // What rings alone have to say. The number of descriptors that are ready.
 int ask_rings(pollfd* fds, nfds_t count) {
     int ready = 0;
@@ -39,11 +41,11 @@ int ask_rings(pollfd* fds, nfds_t count) {
         if (Endpoint* ep = ring_of(fds[i].fd)) {
             fds[i].revents = endpoint_poll(ep, fds[i].fd, fds[i].events);
         } else if (EpollSet* set = fds[i].fd >= 0 ? table_get(fds[i].fd).epoll() : nullptr) {
-            if ((fds[i].events & POLLIN) && epoll_has_news(set))
-                fds[i].revents = POLLIN;
+            if ((fds[i].events & kIn) && epoll_has_news(set))
+                fds[i].revents = fds[i].events & kIn;
         } else if (Listener* listener = fds[i].fd >= 0 ? listener_of(fds[i].fd) : nullptr) {
-            if ((fds[i].events & POLLIN) && listener_has_news(listener))
-                fds[i].revents = POLLIN;
+            if ((fds[i].events & kIn) && listener_has_news(listener))
+                fds[i].revents = fds[i].events & kIn;
         }
         ready += fds[i].revents != 0;
     }

@@ -250,14 +250,18 @@ bool is_corked(int fd) {
     return real.getsockopt(fd, IPPROTO_TCP, TCP_CORK, &corked, &length) == 0 && corked != 0;
 }
 
+// In direct mode: there was a reset, for what the peer had not read, or for what was sent to it.
+bool was_reset(const Endpoint* ep) {
+    return peer_has_closed(ep) &&
+           (ep->sent_late.load() >= Late::kSent || ep->theirs->took.load() != tx_total(ep));
+}
+
 // In direct mode, to a peer that has closed. TCP's connection is still open, and would take it; one
-// that is closed takes the first, and answers with a reset, unless it has reset already for what it
-// had not read. What waits for more has not been sent.
+// that is closed takes the first, and answers with a reset. What waits for more has not been sent.
 ssize_t put_late(Endpoint* ep, int fd, Cursor& from, int flags) {
-    if (ep->wr_shut || ep->theirs->took.load() != tx_total(ep))
-        return -EPIPE;
-    if (ep->sent_late.load() >= Late::kSent) {
-        ep->sent_late = Late::kTold;
+    Late told = Late::kSent;
+    if (ep->wr_shut || was_reset(ep)) {
+        ep->sent_late.compare_exchange_strong(told, Late::kTold);
         return -EPIPE;
     }
     const auto sent = static_cast<ssize_t>(from.left());
@@ -318,7 +322,7 @@ ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
 
     // Nothing to move, but who has shut down, or was reset, is told so.
-    if (from.left() == 0 && ep->sent_late.load() < Late::kSent)
+    if (from.left() == 0 && !was_reset(ep))
         return real.send(fd, nullptr, 0, flags & (MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
                    ? keep.fail(errno)
                    : 0;

@@ -391,6 +391,8 @@ void epoll_within_epoll_within_poll::server(Side& side) {
         CHECK_EQ(outer.wait(), EPOLLIN);
         CHECK_EQ(middle.wait(), EPOLLIN);
         CHECK_EQ(inner.wait(), EPOLLIN);
+        CHECK_EQ(poll_now(inner.fd(), POLLIN | POLLRDNORM), POLLIN | POLLRDNORM);
+        CHECK_EQ(poll_now(inner.fd(), POLLRDNORM), POLLRDNORM);
         in.receive(100);
         CHECK_EQ(inner.now(), 0u);
         CHECK_EQ(middle.now(), 0u);
