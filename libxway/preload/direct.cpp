@@ -297,7 +297,8 @@ void direct_bury_of(const Listener* listener) {
 bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t length) {
     const KeepErrno keep;
     const auto to = dialled(address, length);
-    if (!config.direct || uses_uring() || entry.has(Entry::kTouched) || !to || epoll_watches(fd))
+    if (!config.direct || uses_uring() || entry.has(Entry::kTouched | Entry::kListener) || !to ||
+        epoll_watches(fd))
         return false;
     registrar_read_mail();
     Endpoint* ep = nullptr;

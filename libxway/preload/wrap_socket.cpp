@@ -222,7 +222,7 @@ XWAY_EXPORT int listen(int fd, int backlog) noexcept {
     const int result = real.listen(fd, backlog);
     const Entry entry = table_get(fd);
     if (result == 0 && entry.is_socket())
-        table_set(fd, listener_open(fd, spare_spent(entry)));
+        table_set(fd, listener_open(fd, spare_spent(entry).with(Entry::kTouched, true)));
     return result;
 }
 
