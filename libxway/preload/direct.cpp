@@ -175,6 +175,7 @@ void open_again(Endpoint* ep, int fd, bool nonblock) {
     ep->refs = 1;
     ep->opened++;
     ep->sent_late = Late::kNo;
+    ep->held_late = 0;
     ep->tx_before = tx_total(ep);
     ep->rx_before = rx_total(ep);
     ep->rx_ended = false;
@@ -297,8 +298,7 @@ void direct_bury_of(const Listener* listener) {
 bool direct_connect(int fd, Entry entry, const sockaddr* address, socklen_t length) {
     const KeepErrno keep;
     const auto to = dialled(address, length);
-    if (!config.direct || uses_uring() || entry.has(Entry::kTouched | Entry::kListener) || !to ||
-        epoll_watches(fd))
+    if (!config.direct || uses_uring() || entry.has(Entry::kTouched) || !to || epoll_watches(fd))
         return false;
     registrar_read_mail();
     Endpoint* ep = nullptr;

@@ -189,6 +189,7 @@ Endpoint* endpoint_new(bool nonblock) {
     ep->tx_stays = 0;
     ep->wr_shut = false;
     ep->sent_late = Late::kNo;
+    ep->held_late = 0;
     ep->rd_shut = false;
     ep->tx_tcp = 0;
     ep->rx_tcp = 0;

@@ -89,6 +89,7 @@ struct alignas(kCacheLine) Endpoint {
     std::atomic<std::uint32_t> tx_stays; // enum xway_why: sends by TCP for good; 0: need not
     std::atomic<bool> wr_shut, rd_shut;
     std::atomic<Late> sent_late;               // in direct mode: after the peer had closed
+    std::size_t held_late;                     // bytes of that, while it is held; tx_lock
     std::atomic<bool> peer_lost;               // the peer has been killed: nobody reads its rings
     std::atomic<std::uint64_t> tx_tcp, rx_tcp; // bytes by TCP since the connection began
     std::atomic<std::int64_t> rcv_timeout, snd_timeout; // ns; kNever: none
@@ -240,6 +241,8 @@ bool tx_on_ring(const Endpoint* ep);
 bool tx_leave_if_shut(Endpoint* ep, int fd);
 // Changes the rail, if that is due, now and not with the next byte.
 void tx_choose(Endpoint* ep);
+// In direct mode: was there a reset, for what the peer had not read, or for what was sent to it?
+bool tx_was_reset(const Endpoint* ep);
 // What was held for more goes now, to a peer that has closed.
 void tx_push_late(Endpoint* ep);
 // Bytes sent into the ring that the peer has not taken.

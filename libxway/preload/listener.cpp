@@ -379,7 +379,8 @@ Entry listener_open(int fd, Entry entry) {
     // Announced when it is used: the process that listens may leave that to its children.
     if (epoll_watches(fd))
         announce(listener);
-    const std::uintptr_t bits = Entry::kListener | (entry.nonblock() ? Entry::kNonblock : 0) |
+    const std::uintptr_t bits = Entry::kListener | Entry::kTouched |
+                                (entry.nonblock() ? Entry::kNonblock : 0) |
                                 (entry.has(Entry::kCloexec) ? Entry::kCloexec : 0);
     return Entry::socket(bits, static_cast<std::uint32_t>(listener - listeners));
 }

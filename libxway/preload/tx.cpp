@@ -244,32 +244,31 @@ bool on_ring(Endpoint* ep, bool cut) {
     return to_ring(ep, ep->tx_full >= 4 ? config.large_order : config.ring_order);
 }
 
+// So much TCP does not hold back for more: half of the first window.
+constexpr std::size_t kHeldMost = 32768;
+
 bool is_corked(int fd) {
     int corked = 0;
     socklen_t length = sizeof(corked);
     return real.getsockopt(fd, IPPROTO_TCP, TCP_CORK, &corked, &length) == 0 && corked != 0;
 }
 
-// In direct mode: there was a reset, for what the peer had not read, or for what was sent to it.
-bool was_reset(const Endpoint* ep) {
-    return peer_has_closed(ep) &&
-           (ep->sent_late.load() >= Late::kSent || ep->theirs->took.load() != tx_total(ep));
-}
-
 // In direct mode, to a peer that has closed. TCP's connection is still open, and would take it; one
 // that is closed takes the first, and answers with a reset. What waits for more has not been sent.
 ssize_t put_late(Endpoint* ep, int fd, Cursor& from, int flags) {
     Late told = Late::kSent;
-    if (ep->wr_shut || was_reset(ep)) {
+    if (ep->wr_shut || tx_was_reset(ep)) {
         ep->sent_late.compare_exchange_strong(told, Late::kTold);
         return -EPIPE;
     }
-    const auto sent = static_cast<ssize_t>(from.left());
-    from.skip(from.left());
-    ep->sent_late = Late::kHeld;
-    if ((flags & MSG_MORE) == 0 && !is_corked(fd))
+    const std::size_t sent = from.left();
+    from.skip(sent);
+    Late no = Late::kNo;
+    ep->sent_late.compare_exchange_strong(no, Late::kHeld);
+    ep->held_late += sent;
+    if (ep->held_late >= kHeldMost || ((flags & MSG_MORE) == 0 && !is_corked(fd)))
         tx_push_late(ep);
-    return sent;
+    return static_cast<ssize_t>(sent);
 }
 
 // One piece; -EAGAIN, -errno. With the lock.
@@ -322,7 +321,7 @@ ssize_t endpoint_send(Endpoint* ep, int fd, const iovec* iov, int count, int fla
         (flags & MSG_DONTWAIT) != 0 || ep->nonblock.load(std::memory_order_relaxed);
 
     // Nothing to move, but who has shut down, or was reset, is told so.
-    if (from.left() == 0 && !was_reset(ep))
+    if (from.left() == 0 && !tx_was_reset(ep))
         return real.send(fd, nullptr, 0, flags & (MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
                    ? keep.fail(errno)
                    : 0;
@@ -382,6 +381,11 @@ ssize_t endpoint_send_file(Endpoint* ep, int fd, int in, off_t* offset, std::siz
     else
         lseek(in, at, SEEK_SET);
     return static_cast<ssize_t>(sent);
+}
+
+bool tx_was_reset(const Endpoint* ep) {
+    return peer_has_closed(ep) &&
+           (ep->sent_late.load() >= Late::kSent || ep->theirs->took.load() != tx_total(ep));
 }
 
 void tx_push_late(Endpoint* ep) {

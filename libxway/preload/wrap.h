@@ -62,7 +62,7 @@ ssize_t transmit(Endpoint* ep, int fd, const iovec* iov, int count, int flags, K
         endpoint_to_tcp(ep, flags & MSG_OOB ? XWAY_WHY_URGENT : XWAY_WHY_ZEROCOPY);
     switch (endpoint_enter(ep, fd)) {
     case Way::kRing:
-        if (count == 0 || (count == 1 && iov->iov_len == 0)) [[unlikely]]
+        if ((count == 0 || (count == 1 && iov->iov_len == 0)) && !tx_was_reset(ep)) [[unlikely]]
             return kernel(); // no byte, but perhaps an error
         return endpoint_send(ep, fd, iov, count, flags);
     case Way::kPlain: return kernel();

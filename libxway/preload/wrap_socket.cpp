@@ -354,6 +354,7 @@ XWAY_EXPORT int shutdown(int fd, int how) {
     }
     ep->touched = true;
     if (how == SHUT_WR || how == SHUT_RDWR) {
+        tx_push_late(ep);
         ep->wr_shut = true;
         tx_choose(ep);
     }

@@ -33,7 +33,7 @@ constexpr std::size_t kMaxChunk = 1u << 20;
 
 struct Hello {
     std::uint64_t magic, seed, number, bytes, max_chunk;
-    std::uint64_t rate; /* bytes a second that each side sends at most; 0: as fast as it can */
+    std::uint64_t rate; /* bytes a second that each side sends on average; 0: as fast as it can */
 };
 struct Trailer {
     std::uint64_t low, high;
@@ -156,6 +156,7 @@ private:
     [[nodiscard]] bool output_waits() const {
         return out_stage_ == Stage::kVerdict && pending_.empty() && in_stage_ < Stage::kVerdict;
     }
+    /* Of its rate. */
     [[nodiscard]] bool ahead() const {
         return paced() &&
                static_cast<double>(sent_) > static_cast<double>(hello_.rate) * (now() - begun_at_);
