@@ -74,7 +74,7 @@ def compared(name, unit, bound, figures, paths):
 
 
 class Guests:
-    """Guests a and b: a measures."""
+    """Guests of a lab: a measures what it has with b, and all are counted."""
 
     def __init__(self, lab):
         self.lab = lab

@@ -2,7 +2,7 @@
 """tiers_lab - an application in three tiers over guests a, b and c: the same load by netfront TCP and by xway, in turn.
 
     class Shop(Tiers):
-        NAME, PAIRS = "shop", ("ab", "bc")
+        NAME = "shop"
         def prepare(self): ...              # servers and data, once
         def measure(self, path): ...        # self.add(name, unit, bound, path, value) for each figure of a load
 """

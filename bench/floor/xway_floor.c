@@ -14,7 +14,8 @@
  *
  *	b# echo 1000 > copies; cat copy_ns; cat grant_copy_ns
  *
- * compares, for 64 KiB, two copies by way of memory that is shared with one by the hypervisor.
+ * compares, for 64 KiB, two copies by way of memory that is shared with one by the hypervisor;
+ * with spin=0, or the other side looks at the page meanwhile.
  *
  * It is a measuring instrument: its peer is trusted.
  */
@@ -189,6 +190,7 @@ static void floor_two_copies(void *to)
 
 static int floor_copy(const char *text, const struct kernel_param *param)
 {
+	struct floor_page words;
 	struct gnttab_copy *ops;
 	unsigned int count, i;
 	struct page *to;
@@ -200,6 +202,7 @@ static int floor_copy(const char *text, const struct kernel_param *param)
 		return err;
 	if (!count || !floor_shared || floor_offers)
 		return -EINVAL;
+	words = *floor_shared;
 	ops = kcalloc(FLOOR_COPY_PAGES, sizeof(*ops), GFP_KERNEL);
 	to = alloc_pages(GFP_KERNEL | __GFP_ZERO, FLOOR_COPY_ORDER);
 	if (!ops || !to) {
@@ -210,6 +213,7 @@ static int floor_copy(const char *text, const struct kernel_param *param)
 	for (i = 0; i < count; i++)
 		floor_two_copies(page_address(to));
 	copy_ns = div_u64(ktime_get_ns() - begin, count);
+	*floor_shared = words;
 	begin = ktime_get_ns();
 	for (i = 0; i < count && !err; i++)
 		err = floor_grant_copy(ops, to);

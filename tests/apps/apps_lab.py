@@ -17,7 +17,7 @@ from xway_lab import XwayLab  # noqa: E402
 
 MODULES = ("crc32c_generic", "ext4", "overlay", "tcp_diag", "nfs", "nfsv4", "nfsd")
 
-# The disk is the same for both guests, and read-only; what they write goes to memory. The kernel finds its modules in
+# The disk is the same for all guests, and read-only; what they write goes to memory. The kernel finds its modules in
 # the ramdisk, not in Debian's root. `a` and `b` are IPv4 alone, for servers that listen there only; a6, b6 are IPv6.
 MOUNT = r"""
 set -e
