@@ -900,6 +900,26 @@ void drop_parked(int fd) {
 
 } // namespace
 
+void epoll_keep(int fd) {
+    if (!epoll_watches(fd))
+        return;
+    const KeepErrno keep;
+    const Guard guard(lock);
+    drop_parked(fd);
+    for (Member *m = watched[fd], *next; m; m = next) {
+        next = m->next;
+        // Not the program's any more, or the parent's.
+        if (m->orphan || m->set->owner != process.token) {
+            remove(m);
+            m->set = nullptr;
+            continue;
+        }
+        if (m->ours)
+            move_out(m);
+        m->ep = nullptr;
+    }
+}
+
 bool epoll_share_listener(const Listener* listener) {
     const Guard guard(lock);
     const int fd = listener_fd(listener);

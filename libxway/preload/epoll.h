@@ -50,6 +50,8 @@ void epoll_tell_listener(int fd);
 
 // `fd` is about to be closed, or to become something else.
 void epoll_forget(int fd, Endpoint* ep);
+// Its connection is given up, and the socket stays: the kernel tells of it again.
+void epoll_keep(int fd);
 // Moves its registrations; which doorbell it is to use.
 std::uint32_t epoll_attached(Endpoint* ep, int fd);
 

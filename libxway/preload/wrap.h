@@ -86,13 +86,14 @@ inline Endpoint* on_ring(int fd) {
     return ep && ep->state.load(std::memory_order_acquire) == State::kRing ? ep : nullptr;
 }
 
-// The descriptor that `entry` was is gone, or about to be: what must be done before and after.
+// The descriptor that `entry` was is gone, or about to be: what must be done before and after. Or
+// it `stays`, and only its connection goes.
 struct Leaving {
     Closing closing;
     EpollSet* set = nullptr;
     Entry socket; // that was not connected
 };
-Leaving leave_before(int fd, Entry entry);
+Leaving leave_before(int fd, Entry entry, bool stays = false);
 void leave_after(const Leaving& leaving);
 
 // The program does to the socket `fd` what a connection of direct mode could not be rid of.

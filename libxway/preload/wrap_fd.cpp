@@ -20,7 +20,7 @@
 
 namespace xway {
 
-Leaving leave_before(int fd, Entry entry) {
+Leaving leave_before(int fd, Entry entry, bool stays) {
     Leaving leaving;
     if (!table_clear(fd, entry))
         return leaving; // somebody else was faster
@@ -35,7 +35,10 @@ Leaving leave_before(int fd, Entry entry) {
         // The kernel would go on reporting it under this number, kept as it is by our descriptor.
         leaving.socket = epoll_watches(fd) ? spare_spent(entry) : entry;
     }
-    epoll_forget(fd, ep);
+    if (stays)
+        epoll_keep(fd);
+    else
+        epoll_forget(fd, ep);
     if (ep)
         leaving.closing = endpoint_close(ep, fd);
     leaving.set = entry.epoll();

@@ -266,7 +266,8 @@ int give_up(int fd, Entry entry, Kernel kernel) {
     linger option{};
     socklen_t size = sizeof(option);
     const bool known = real.getsockopt(fd, SOL_SOCKET, SO_LINGER, &option, &size) == 0;
-    const Leaving leaving = leave_before(fd, entry); // as before a close: it may make it a reset
+    const Leaving leaving =
+        leave_before(fd, entry, true); // as before a close: it may make it a reset
     const int result = kernel();
     const KeepErrno keep;
     leave_after(leaving);

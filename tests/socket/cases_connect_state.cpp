@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "epoll.h"
 #include "mirror.h"
 
 using namespace xway::test;
@@ -227,6 +228,52 @@ void disconnect_keeps_the_bound_port::server(Side& side) {
         UniqueFd fd = side.accept(listener.get());
         side.warm_up(fd.get());
         mirror(fd.get());
+        side.step("disconnected");
+    }
+}
+
+TWO_SIDED(watched_through_a_reconnect, kCold)
+void watched_through_a_reconnect::client(Side& side) {
+    UniqueFd fd = side.socket();
+    Epoll level(side), edge(side);
+    for (int round = 0; round < 2; round++) {
+        SYS(connect_to(fd.get(), side.peer(side.hear_port())));
+        side.warm_up(fd.get());
+        if (round == 0) {
+            level.add(fd.get(), EPOLLIN | EPOLLRDHUP);
+            edge.add(fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLET);
+            while (edge.now()) {
+            }
+        }
+        side.step("watched");
+        CHECK_EQ(level.wait(), EPOLLIN);
+        CHECK_EQ(edge.wait() & ~EPOLLHUP, EPOLLIN);
+        side.in(fd.get()).receive(100);
+        CHECK_EQ(level.now(), 0u);
+        side.step("read");
+        sockaddr none{};
+        none.sa_family = AF_UNSPEC;
+        SYS(::connect(fd.get(), &none, sizeof none));
+        /* It is in both still, and hung up. */
+        CHECK_EQ(level.now() & EPOLLHUP, EPOLLHUP);
+        epoll_event e{};
+        CHECK_ERRNO(epoll_ctl(level.fd(), EPOLL_CTL_ADD, fd.get(), &e), EEXIST);
+        CHECK_ERRNO(epoll_ctl(edge.fd(), EPOLL_CTL_ADD, fd.get(), &e), EEXIST);
+        while (edge.now()) {
+        }
+        side.step("disconnected");
+    }
+    level.remove(fd.get());
+    edge.remove(fd.get());
+}
+void watched_through_a_reconnect::server(Side& side) {
+    for (int round = 0; round < 2; round++) {
+        UniqueFd listener = side.listen_and_tell();
+        UniqueFd fd = side.accept(listener.get());
+        side.warm_up(fd.get());
+        side.step("watched");
+        side.out(fd.get()).send(100);
+        side.step("read");
         side.step("disconnected");
     }
 }
