@@ -11,6 +11,7 @@ from apps_lab import AppsLab  # noqa: E402, F401
 
 PACKAGES = ("netperf", "wget", "php8.2-fpm", "php8.2-opcache", "php8.2-pgsql", "php-memcached")
 COMPONENTS = ("non-free",)          # netperf
+MEMCACHED = "memcached -u root -t 1 -m 64 -l 0.0.0.0 -U 0"
 POSTGRES = r"""
 set -e
 PGBIN=/usr/lib/postgresql/15/bin

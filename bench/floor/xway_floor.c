@@ -127,6 +127,16 @@ static int floor_answer(void *unused)
 	return 0;
 }
 
+/* How often the side that measures is to do so. */
+static int floor_count(const char *text, unsigned int *count)
+{
+	int err = kstrtouint(text, 0, count);
+
+	if (err)
+		return err;
+	return *count && floor_shared && !floor_offers ? 0 : -EINVAL;
+}
+
 static int floor_measure(const char *text, const struct kernel_param *param)
 {
 	unsigned int count, i;
@@ -134,11 +144,9 @@ static int floor_measure(const char *text, const struct kernel_param *param)
 	u32 last;
 	int err;
 
-	err = kstrtouint(text, 0, &count);
+	err = floor_count(text, &count);
 	if (err)
 		return err;
-	if (!count || !floor_shared || floor_offers)
-		return -EINVAL;
 	begin = ktime_get_ns();
 	for (i = 0; i < count; i++) {
 		last = READ_ONCE(floor_shared->pong);
@@ -197,11 +205,9 @@ static int floor_copy(const char *text, const struct kernel_param *param)
 	u64 begin;
 	int err;
 
-	err = kstrtouint(text, 0, &count);
+	err = floor_count(text, &count);
 	if (err)
 		return err;
-	if (!count || !floor_shared || floor_offers)
-		return -EINVAL;
 	words = *floor_shared;
 	ops = kcalloc(FLOOR_COPY_PAGES, sizeof(*ops), GFP_KERNEL);
 	to = alloc_pages(GFP_KERNEL | __GFP_ZERO, FLOOR_COPY_ORDER);

@@ -381,9 +381,8 @@ int main(int argc, char** argv) {
         "usage: xway-transfer serve [--port N] [--idle S]\n"
         "       xway-transfer run --peer ADDR [--port N] [--connections C] [--bytes B] [--seed S]\n"
         "           [--max-chunk N] [--rate N] [--idle S] [--rest S]\n"
-        "B bytes go each way over each of C connections, N a second on average; rest: none before "
-        "all "
-        "have been open for S seconds. "
+        "B bytes go each way over each of C connections, N a second on average; rest: none "
+        "before all have been open for S seconds. "
         "Sizes take K, M or G. Exit: 0, 1 failed, 2 usage.\n",
         stderr);
     return 2;
