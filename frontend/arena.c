@@ -54,6 +54,7 @@ u32 xway_arena_alloc(struct xway_link *link, unsigned int most)
 		ring = xway_arena_find(link, XWAY_ARENA_ORDER_MIN, XWAY_ARENA_ORDER_MIN, 0);
 	if (!ring) {
 		xway_link_stat_inc(link, arena_full);
+		xway_conns_reap_now();
 		/* The first to find it full: the others must not put off what he has asked for. */
 		if (!xchg(&link->arena_short, true))
 			mod_delayed_work(xway_wq, &link->rest, XWAY_LOOK);

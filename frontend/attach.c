@@ -49,6 +49,8 @@ out:
 	if (found) {
 		kref_get(&link->ref);
 		conn->link = link;
+	} else {
+		xway_conns_reap_now();	/* some may wait for no more than that */
 	}
 	return found;
 }
@@ -184,7 +186,7 @@ void xway_conn_hello(struct xway_conn *conn)
 	msg.server_port = (__force u16)conn->tuple.server_port;
 	memcpy(msg.client_addr, &conn->tuple.client_addr, sizeof(msg.client_addr));
 	memcpy(msg.server_addr, &conn->tuple.server_addr, sizeof(msg.server_addr));
-	xway_ctl_send(link, &msg);
+	xway_ctl_post(link, &msg);
 	xway_conn_stat_inc(conn, hellos_sent);
 out_unlock:
 	spin_unlock_bh(&conn->lock);
@@ -210,12 +212,12 @@ void xway_conn_accept_hello(struct xway_conn *conn, struct xway_link *link,
 	}
 	xway_conn_set_peer(conn, link->domid, link->account);
 	__xway_conn_attach(conn, msg->from);
-	xway_ctl_send_id(link, XWAY_MSG_ATTACH, 0, msg->from, conn->id);
+	xway_ctl_post_id(link, XWAY_MSG_ATTACH, 0, msg->from, conn->id);
 	spin_unlock_bh(&conn->lock);
 	return;
 decline:
 	spin_unlock_bh(&conn->lock);
-	xway_ctl_send_id(link, XWAY_MSG_DECLINE, decline, msg->from, 0);
+	xway_ctl_post_id(link, XWAY_MSG_DECLINE, decline, msg->from, 0);
 	xway_link_stat_inc(link, declines_sent);
 }
 
@@ -235,7 +237,7 @@ void xway_conn_on_attach(struct xway_link *link, const struct xway_msg *msg)
 			/* Our unanswered CLOSE crossed it; this one the peer can place. */
 			clear_bit(XWAY_CONN_HELLO_SENT, &conn->flags);
 			set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
-			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, conn->id);
+			xway_ctl_post_id(link, XWAY_MSG_CLOSE, 0, msg->from, conn->id);
 		} else {
 			/* The peer's first bytes, if there are any, come with a WAKE behind this. */
 			__xway_conn_attach(conn, msg->from);

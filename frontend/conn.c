@@ -57,7 +57,7 @@ struct xway_conn *xway_conn_new(struct sock *sk, const struct xway_overlay *over
 	mutex_init(&conn->tx_mutex);
 	mutex_init(&conn->rx_mutex);
 	timer_setup(&conn->timer, xway_conn_timer, 0);
-	INIT_WORK(&conn->work, xway_conn_work);
+	INIT_LIST_HEAD(&conn->ripe);
 	INIT_HLIST_NODE(&conn->tuple_node);
 	conn->sk = sk;
 	conn->overlay = overlay;
@@ -133,6 +133,7 @@ void xway_conns_finish(void)
 		msleep(10);
 	}
 	flush_workqueue(xway_wq);
+	xway_conns_reap_exit();
 }
 
 struct sock *__xway_conn_sock(struct xway_conn *conn)

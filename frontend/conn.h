@@ -103,7 +103,7 @@ struct xway_conn {
 		struct hlist_node tuple_node;	/* xway_tuple_lock */
 		struct rcu_head	rcu;		/* once nobody has a reference */
 	};
-	struct work_struct	work;		/* the slow part of closing */
+	struct list_head	ripe;		/* xway_ripe_lock: the slow part of closing is to be done */
 	unsigned long		flags;		/* XWAY_CONN_* */
 
 	struct timer_list	timer;		/* lock for setting; owns a reference while pending */
@@ -249,7 +249,6 @@ static inline void xway_slot_set_flag(struct xway_conn *conn, u32 flag)
 	/* Pairs with the acquiring read in the peer's xway_conn_quiesce(). */
 	xway_store_release(&conn->slot->flags, conn->slot->flags | flag);
 }
-void xway_conn_work(struct work_struct *work);
 /* Between two pieces of work: let xway_wq through, if it wants to. @mutex is let go meanwhile. */
 void __xway_conn_yield(struct xway_conn *conn, struct mutex *mutex);
 static inline void xway_conn_yield(struct xway_conn *conn, struct mutex *mutex)
@@ -259,8 +258,13 @@ static inline void xway_conn_yield(struct xway_conn *conn, struct mutex *mutex)
 }
 /* Reset the connection of @sk, a reference to which the caller has. Not under lock_sock. */
 void xway_conn_reset(struct xway_conn *conn, struct sock *sk);
-/* Have the slow part of closing done on xway_wq. The caller has a reference, and keeps it. */
+/*
+ * Have the slow part of closing done on xway_wq. The caller has a reference, and keeps it. With a socket
+ * that is gone it has time: who closes one next does it, or xway_wq a little later.
+ */
 void xway_conn_queue(struct xway_conn *conn);
+void xway_conns_reap_now(void);		/* what has time is done on xway_wq without delay; any context */
+void xway_conns_reap_exit(void);	/* once no connection is left */
 
 /*
  * attach.c and detach.c: messages about connections (tasklet), and links that come and go

@@ -92,14 +92,8 @@ static bool __xway_ctl_put(struct xway_link *link, const struct xway_msg *msg)
 	return true;
 }
 
-/* Worth no event: the peer finds it when it looks. */
-static bool xway_ctl_can_wait(u16 type)
-{
-	return type == XWAY_MSG_HELLO || type == XWAY_MSG_ATTACH || type == XWAY_MSG_DECLINE ||
-	       type == XWAY_MSG_CLOSE;
-}
-
-void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
+/* @post: worth no event, the peer finds it when it looks. */
+static void xway_ctl_queue(struct xway_link *link, const struct xway_msg *msg, bool post)
 {
 	u32 capacity = xway_ctl_capacity(link->region.ctl_pages);
 	struct xway_late_msg *late;
@@ -109,8 +103,7 @@ void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg)
 	if (!__xway_ctl_is_open(link))
 		goto out;
 	if (list_empty(&link->late) && __xway_ctl_put(link, msg)) {
-		if (xway_ctl_can_wait(msg->type) &&
-		    link->ctl_prod - link->ctl_told < capacity / 2)
+		if (post && link->ctl_prod - link->ctl_told < capacity / 2)
 			__xway_ctl_wait(link);
 		else
 			__xway_ctl_tell(link);
@@ -140,7 +133,19 @@ void xway_ctl_send_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 fro
 {
 	struct xway_msg msg = { .type = type, .arg = arg, .to = to, .from = from };
 
-	xway_ctl_send(link, &msg);
+	xway_ctl_queue(link, &msg, false);
+}
+
+void xway_ctl_post(struct xway_link *link, const struct xway_msg *msg)
+{
+	xway_ctl_queue(link, msg, true);
+}
+
+void xway_ctl_post_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from)
+{
+	struct xway_msg msg = { .type = type, .arg = arg, .to = to, .from = from };
+
+	xway_ctl_queue(link, &msg, true);
 }
 
 void xway_ctl_flush(struct xway_link *link)

@@ -12,7 +12,9 @@
 #include "sock.h"
 #include "trace.h"
 
-#define XWAY_CONN_AGAIN	1	/* jiffies until a program inside a call has perhaps come out */
+#define XWAY_REAP_INLINE 4	/* others that a closing program lets go of: more than come meanwhile */
+#define XWAY_REAP_BATCH	64	/* connections in one run of the work */
+#define XWAY_CONN_AGAIN	1	/* jiffies until whoever is inside a call has perhaps come out */
 
 /*
  * Both mutexes, if no program is inside with one of them. It may be for long: pages of a dead file
@@ -79,7 +81,7 @@ static void xway_conn_send_close(struct xway_conn *conn, u32 to)
 {
 	spin_lock_bh(&conn->lock);
 	if (conn->id && !test_bit(XWAY_CONN_CLOSE_SENT, &conn->flags)) {
-		xway_ctl_send_id(conn->link, XWAY_MSG_CLOSE, 0, to, conn->id);
+		xway_ctl_post_id(conn->link, XWAY_MSG_CLOSE, 0, to, conn->id);
 		set_bit(XWAY_CONN_CLOSE_SENT, &conn->flags);
 		/* Pairs with the barrier in xway_conn_on_close(): one of the two frees the slot. */
 		smp_mb__after_atomic();
@@ -178,17 +180,54 @@ static void xway_conn_finish(struct xway_conn *conn)
 	xway_conn_wake(conn);
 }
 
+static void xway_conns_reap(struct work_struct *work);
+
+static LIST_HEAD(xway_ripe);			/* each holds a reference */
+static DEFINE_SPINLOCK(xway_ripe_lock);		/* _bh */
+static DECLARE_DELAYED_WORK(xway_reap_work, xway_conns_reap);
+
 void xway_conn_queue(struct xway_conn *conn)
 {
-	xway_conn_hold(conn);
-	if (!queue_work(xway_wq, &conn->work))
-		xway_conn_put(conn);
+	spin_lock_bh(&xway_ripe_lock);
+	if (list_empty(&conn->ripe)) {
+		xway_conn_hold(conn);
+		list_add_tail(&conn->ripe, &xway_ripe);
+	}
+	spin_unlock_bh(&xway_ripe_lock);
+	if (test_bit(XWAY_CONN_ORPHAN, &conn->flags))
+		queue_delayed_work(xway_wq, &xway_reap_work, XWAY_LOOK);
+	else
+		xway_conns_reap_now();
 }
 
-void xway_conn_work(struct work_struct *work)
+void xway_conns_reap_now(void)
 {
-	struct xway_conn *conn = container_of(work, struct xway_conn, work);
+	mod_delayed_work(xway_wq, &xway_reap_work, 0);
+}
 
+void xway_conns_reap_exit(void)
+{
+	cancel_delayed_work_sync(&xway_reap_work);
+}
+
+/* The first that is ripe, with its reference; with @orphan only if its socket is gone. */
+static struct xway_conn *xway_ripe_next(bool orphan)
+{
+	struct xway_conn *conn;
+
+	spin_lock_bh(&xway_ripe_lock);
+	conn = list_first_entry_or_null(&xway_ripe, struct xway_conn, ripe);
+	if (conn && orphan && !test_bit(XWAY_CONN_ORPHAN, &conn->flags))
+		conn = NULL;
+	if (conn)
+		list_del_init(&conn->ripe);
+	spin_unlock_bh(&xway_ripe_lock);
+	return conn;
+}
+
+/* Owns the reference. */
+static void xway_conn_reap(struct xway_conn *conn)
+{
 	if (xway_conn_trylock(conn)) {
 		xway_conn_finish(conn);
 	} else {
@@ -197,6 +236,21 @@ void xway_conn_work(struct work_struct *work)
 		spin_unlock_bh(&conn->lock);
 	}
 	xway_conn_put(conn);
+}
+
+static void xway_conns_reap(struct work_struct *work)
+{
+	struct xway_conn *conn;
+	unsigned int n;
+
+	for (n = 0; n < XWAY_REAP_BATCH; n++) {
+		conn = xway_ripe_next(false);
+		if (!conn)
+			return;
+		xway_conn_reap(conn);
+		cond_resched();
+	}
+	xway_conns_reap_now();	/* behind what else there is: a peer can make them ripe again and again */
 }
 
 void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
@@ -219,7 +273,7 @@ void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
 		}
 		spin_unlock_bh(&xway_tuple_lock);
 		if (waited)
-			xway_ctl_send_id(link, XWAY_MSG_CLOSE, 0, msg->from, 0);
+			xway_ctl_post_id(link, XWAY_MSG_CLOSE, 0, msg->from, 0);
 		return;
 	}
 	conn = xway_slot_conn(link, msg->to);
@@ -237,6 +291,9 @@ void xway_conn_on_close(struct xway_link *link, const struct xway_msg *msg)
 
 void xway_conn_orphan(struct xway_conn *conn, bool now)
 {
+	struct xway_conn *other;
+	unsigned int n;
+
 	spin_lock_bh(&xway_tuple_lock);
 	hash_del(&conn->tuple_node);
 	spin_unlock_bh(&xway_tuple_lock);
@@ -253,8 +310,11 @@ void xway_conn_orphan(struct xway_conn *conn, bool now)
 		mutex_lock(&conn->rx_mutex);
 		xway_conn_finish(conn);
 		xway_ctl_look_all();
+		for (n = 0; n < XWAY_REAP_INLINE && (other = xway_ripe_next(true)); n++)
+			xway_conn_reap(other);
 	} else {
 		xway_conn_queue(conn);
+		xway_conns_reap_now();
 	}
 }
 

@@ -145,13 +145,14 @@ void xway_links_each(void (*fn)(struct xway_link *link, void *arg), void *arg);
 const char *xway_link_state_name(const struct xway_link *link);
 
 /* ctl.c: the control queue */
-/*
- * Any context but hard interrupt. Never fails for lack of room: what does not fit goes later. What
- * opens and closes connections is posted only: the peer finds it when it looks, or is told a little
- * later if it does not. So it costs no hypercall where both sides do that often.
- */
-void xway_ctl_send(struct xway_link *link, const struct xway_msg *msg);
+/* Any context but hard interrupt. Never fails for lack of room: what does not fit goes later. */
 void xway_ctl_send_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from);
+/*
+ * The same, of what nobody waits for, as all that opens and closes connections: the peer finds it when it
+ * looks, or is told a little later if it does not. So it costs no hypercall where both sides do that often.
+ */
+void xway_ctl_post(struct xway_link *link, const struct xway_msg *msg);
+void xway_ctl_post_id(struct xway_link *link, u16 type, u16 arg, u32 to, u32 from);
 /*
  * Take what the peer has posted. Process context without a spinlock and without lock_sock: messages
  * are handled before it returns, unless another CPU is at it.

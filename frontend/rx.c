@@ -191,7 +191,11 @@ static void xway_rx_publish(struct xway_conn *conn, u32 old)
 	xway_mb();
 	if (conn->rx.cons != old &&
 	    xway_need_event(xway_load(&conn->peer_slot->room_event), conn->rx.cons, old)) {
-		xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
+		/* Its socket may be gone, and only its slot wait for the last byte: that has time. */
+		if (xway_load(&conn->peer_slot->flags) & XWAY_SLOT_GONE)
+			xway_ctl_post_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
+		else
+			xway_ctl_send_id(conn->link, XWAY_MSG_WAKE, 0, conn->peer_id, conn->id);
 		xway_conn_stat_inc(conn, wakes_sent);
 	}
 }
