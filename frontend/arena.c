@@ -43,12 +43,13 @@ static void xway_arena_rest_later(struct xway_link *link)
 
 u32 xway_arena_grow(struct xway_link *link, unsigned int most, unsigned int least)
 {
-	return xway_arena_find(link, most, least, link->arena_pages / 2);
+	return xway_arena_find(link, most, least, link->arena_pages / 4);
 }
 
 u32 xway_arena_alloc(struct xway_link *link, unsigned int most)
 {
-	u32 ring = xway_arena_grow(link, min(most, XWAY_ARENA_ORDER_FIRST), XWAY_ARENA_ORDER_MIN);
+	u32 ring = xway_arena_find(link, min(most, XWAY_ARENA_ORDER_FIRST), XWAY_ARENA_ORDER_MIN,
+				   link->arena_pages / 2);
 
 	if (!ring)
 		ring = xway_arena_find(link, XWAY_ARENA_ORDER_MIN, XWAY_ARENA_ORDER_MIN, 0);

@@ -180,7 +180,7 @@ void xway_ctl_late_free(struct xway_link *link);
  * is full; then those that rest are asked for theirs.
  */
 u32 xway_arena_alloc(struct xway_link *link, unsigned int most);
-/* One of 2^@least to 2^@most pages, the largest that leaves half of the arena to others; or 0. */
+/* One of 2^@least to 2^@most pages, the largest that leaves a quarter of the arena to others; or 0. */
 u32 xway_arena_grow(struct xway_link *link, unsigned int most, unsigned int least);
 void xway_arena_free(struct xway_link *link, u32 ring);
 void xway_arena_rest(struct work_struct *work);
