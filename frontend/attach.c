@@ -6,7 +6,6 @@
 
 #include <linux/hashtable.h>
 #include <linux/nospec.h>
-#include <linux/sched/clock.h>
 #include <linux/slab.h>
 
 #include "info.h"
@@ -334,7 +333,8 @@ void xway_conn_on_wake(struct xway_link *link, const struct xway_msg *msg)
 		/* An orphan waits for its last bytes to be taken. */
 		xway_conn_queue(conn);
 	} else {
-		WRITE_ONCE(conn->woken_at, local_clock());
+		xway_wait_woken(&conn->rx_waiter);
+		xway_wait_woken(&conn->tx_waiter);
 		xway_info_later(conn);
 		rcu_read_lock();	/* the struct socket may go meanwhile */
 		if (xway_rx_readable(conn, sk))

@@ -25,7 +25,7 @@
 #include <net/tcp.h>
 
 #include "link.h"
-#include <xway/spin.h>
+#include "wait.h"
 
 struct xway_overlay;
 
@@ -135,14 +135,14 @@ struct xway_conn {
 	struct mutex		tx_mutex;
 	struct xway_tx		tx;
 	u32			stall_cons;	/* lock: where the reader was as STALL was set */
+	struct xway_waiter	tx_waiter;
 	u32			flip_at;	/* tx_mutex: jiffies of the debug knob's next whim */
 	u32			tx_at;		/* tx_mutex: tcp_jiffies32 of the last ring bytes */
 
 	struct mutex		rx_mutex;
 	struct xway_rx		rx;
 	u32			rx_seen;	/* rx_mutex: the peer's prod as last looked at */
-	struct xway_spin	spin;		/* rx_mutex */
-	u64			woken_at;	/* local_clock() of the last WAKE, 0 as a sleep begins */
+	struct xway_waiter	rx_waiter;
 	struct xway_private	*private;	/* rx_mutex, and lock for writing */
 
 	/* For show: written under tx_mutex and rx_mutex, read without. */

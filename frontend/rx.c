@@ -3,7 +3,6 @@
  * rx.c - the receiving direction: follow the marks, take the bytes, wait for more.
  */
 #include <linux/mm.h>
-#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
 
@@ -488,38 +487,21 @@ static bool xway_rx_ended(const struct xway_conn *conn, struct sock *sk, int *er
 	return true;
 }
 
-/*
- * Look for the peer's next ring bytes without sleeping, for a bounded time; rx_mutex is held. A
- * program that others wait for, a signal, and all that ends a wait end it. True: look again.
- */
-static bool xway_rx_spin(struct xway_conn *conn, struct sock *sk)
+/* What ends a reader's look. @seen: TCP's rcv_nxt as it began. */
+static bool xway_rx_news(struct xway_conn *conn, struct sock *sk, u32 seen)
 {
-	const struct tcp_sock *tp = tcp_sk(sk);
-	u32 seen = conn->rx_seen, tcp_seen = READ_ONCE(tp->rcv_nxt);
-	bool hit = false;
 	int unused;
-	u64 begin, limit;
 
-	if (!conn->attached || conn->private || xway_rx_rail(&conn->rx) == XWAY_RAIL_TCP)
-		return false;
-	limit = xway_spin_for(&conn->spin, READ_ONCE(xway_param_spin_us) * (u64)NSEC_PER_USEC);
-	if (!limit)
-		return false;
-	begin = local_clock();
-	do {
-		hit = xway_load_acquire(&conn->peer_slot->prod) != seen ||
-		      READ_ONCE(tp->rcv_nxt) != tcp_seen ||
-		      xway_rx_ended(conn, sk, &unused);
-		if (hit || need_resched() || signal_pending(current))
-			break;
-		cpu_relax();
-	} while (local_clock() - begin < limit && xway_link_is_up(conn->link));
-	xway_spin_learn(&conn->spin, hit);
-	if (hit)
-		xway_stat_inc(spins_hit);
-	else
-		xway_stat_inc(spins_missed);
-	return hit;
+	return xway_load_acquire(&conn->peer_slot->prod) != conn->rx_seen ||
+	       READ_ONCE(tcp_sk(sk)->rcv_nxt) != seen || xway_rx_ended(conn, sk, &unused);
+}
+
+/* Look for the peer's next ring bytes before a sleep. rx_mutex held. True: look again. */
+static bool xway_rx_look(struct xway_conn *conn, struct sock *sk, long *timeo)
+{
+	return conn->attached && !conn->private && xway_rx_rail(&conn->rx) == XWAY_RAIL_RING &&
+	       xway_wait_look(conn, sk, &conn->rx_waiter, xway_rx_news,
+			      READ_ONCE(tcp_sk(sk)->rcv_nxt), timeo);
 }
 
 /*
@@ -530,9 +512,8 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 			u32 have, bool *retried)
 {
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
-	u64 woken_at, now;
-	long slice, left;
 	int unused;
+	long slice;
 
 	if (!*timeo) {
 		/* Once more, for what came in before the peer was asked to announce it. */
@@ -547,7 +528,7 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 	if (xway_sock_must_restart(sk, partial))
 		return xway_sock_restart();
 	/* Once until there is progress: a peer must not keep us awake with news of nothing. */
-	if (!have && !*retried && xway_rx_spin(conn, sk)) {
+	if (!have && !*retried && xway_rx_look(conn, sk, timeo)) {
 		*retried = true;
 		return 0;
 	}
@@ -563,17 +544,8 @@ static int xway_rx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 		slice = min_t(long, slice, XWAY_LOOK);	/* see xway_rx_watch_lowat() */
 	*retried = true;
 	if (slice && !xway_rx_ended(conn, sk, &unused) && !xway_sock_must_restart(sk, partial)) {
-		mutex_unlock(&conn->rx_mutex);
 		xway_stat_inc(sleeps_rx);
-		WRITE_ONCE(conn->woken_at, 0);
-		left = wait_woken(&wait, TASK_INTERRUPTIBLE, slice);
-		woken_at = READ_ONCE(conn->woken_at);
-		now = local_clock();
-		if (*timeo != MAX_SCHEDULE_TIMEOUT)
-			*timeo -= slice - left;
-		mutex_lock(&conn->rx_mutex);
-		if (woken_at && now > woken_at)
-			xway_spin_woken(&conn->spin, now - woken_at);
+		xway_wait_sleep(&conn->rx_waiter, &conn->rx_mutex, &wait, slice, timeo);
 	}
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	remove_wait_queue(sk_sleep(sk), &wait);

@@ -63,6 +63,12 @@ static bool xway_tx_flipped(struct xway_conn *conn)
 	return conn->flip_tcp;
 }
 
+/* Does the peer want TCP, for good? Attached, tx_mutex held. */
+static bool xway_tx_peer_asks(const struct xway_conn *conn)
+{
+	return xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY;
+}
+
 static bool xway_tx_wants_ring(struct xway_conn *conn, const struct sock *sk)
 {
 	enum xway_why why;
@@ -75,7 +81,7 @@ static bool xway_tx_wants_ring(struct xway_conn *conn, const struct sock *sk)
 		why = XWAY_WHY_PEER_CLOSED;
 	else if (!xway_link_is_up(conn->link))
 		why = XWAY_WHY_LINK_DOWN;
-	else if (xway_load(&conn->peer_slot->flags) & XWAY_SLOT_TCP_ONLY)
+	else if (xway_tx_peer_asks(conn))
 		why = XWAY_WHY_PEER_ASKED;
 	else if (xway_tx_is_stalled(conn))
 		why = XWAY_WHY_STALLED;
@@ -258,22 +264,47 @@ static bool xway_tx_may_send(const struct sock *sk)
 	return !READ_ONCE(sk->sk_err) && !(READ_ONCE(sk->sk_shutdown) & SEND_SHUTDOWN);
 }
 
-/*
- * Nothing more fits. Sleep until that may have changed; tx_mutex is held, and let go meanwhile.
- * 0: try again. Otherwise an error for the program.
- */
-static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bool ring,
-			bool partial)
+/* What ends a writer's look: room, the end of all writing, or the end of writing to rings. */
+static bool xway_tx_news(struct xway_conn *conn, struct sock *sk, u32 unused)
 {
-	DEFINE_WAIT_FUNC(wait, woken_wake_function);
-	long limit = *timeo;
-	bool ready;
+	return __xway_tx_has_room(conn) || !xway_tx_may_send(sk) ||
+	       test_bit(XWAY_CONN_PEER_CLOSED, &conn->flags) || xway_tx_peer_asks(conn);
+}
 
+/*
+ * The same before a sleep. tx_mutex held, and let go for a moment: a writer whose peer always keeps up just
+ * in time would otherwise keep it. True: try again.
+ */
+static bool xway_tx_look(struct xway_conn *conn, struct sock *sk, long *timeo)
+{
+	if (!xway_wait_look(conn, sk, &conn->tx_waiter, xway_tx_news, 0, timeo))
+		return false;
+	mutex_unlock(&conn->tx_mutex);
+	mutex_lock(&conn->tx_mutex);
+	return true;
+}
+
+/* Have room announced, as TCP does. */
+static void xway_tx_ask_for_room(struct sock *sk)
+{
 	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
 	sk_set_bit(SOCKWQ_ASYNC_NOSPACE, sk);
 	smp_mb__after_atomic();
+}
+
+/*
+ * Nothing more fits. Sleep until that may have changed; tx_mutex is held, and let go meanwhile.
+ * @looked: nothing has been sent since the last look. 0: try again. Otherwise an error for the program.
+ */
+static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bool ring,
+			bool partial, bool *looked)
+{
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	long limit;
+	bool ready;
+
 	if (!*timeo) {
-		/* Have the room announced to whoever polls. */
+		xway_tx_ask_for_room(sk);
 		if (ring && xway_tx_has_room(conn))
 			return 0;
 		return -EAGAIN;
@@ -282,10 +313,18 @@ static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 		return sock_intr_errno(*timeo);
 	if (xway_sock_must_restart(sk, partial))
 		return xway_sock_restart();
+	/* Once until there is progress, as a reader does. */
+	if (ring && !*looked) {
+		*looked = true;
+		if (xway_tx_look(conn, sk, timeo))
+			return 0;
+	}
 
+	xway_tx_ask_for_room(sk);
 	add_wait_queue(sk_sleep(sk), &wait);
+	limit = *timeo;
 	if (ring) {
-		ready = xway_tx_has_room(conn);
+		ready = xway_tx_has_room(conn) || xway_tx_peer_asks(conn);
 	} else {
 		/* TCP had no memory although there is room in its buffer: it polls, too. */
 		if ((1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT) &&
@@ -294,15 +333,9 @@ static int xway_tx_wait(struct xway_conn *conn, struct sock *sk, long *timeo, bo
 		ready = false;
 	}
 	if (!ready && xway_tx_may_send(sk) && !xway_sock_must_restart(sk, partial)) {
-		long left;
-
-		limit = xway_sock_slice(sk, limit);
-		mutex_unlock(&conn->tx_mutex);
 		xway_stat_inc(sleeps_tx);
-		left = wait_woken(&wait, TASK_INTERRUPTIBLE, limit);
-		mutex_lock(&conn->tx_mutex);
-		if (*timeo != MAX_SCHEDULE_TIMEOUT)
-			*timeo -= limit - left;
+		xway_wait_sleep(&conn->tx_waiter, &conn->tx_mutex, &wait,
+				xway_sock_slice(sk, limit), timeo);
 	}
 	remove_wait_queue(sk_sleep(sk), &wait);
 	return 0;
@@ -327,6 +360,7 @@ static bool xway_tx_is_timed(const struct sock *sk, struct msghdr *msg)
 int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg, size_t size)
 {
 	long timeo = sock_sndtimeo(sk, msg->msg_flags & MSG_DONTWAIT);
+	bool looked = false;
 	size_t done = 0;
 	int n;
 
@@ -351,15 +385,17 @@ int xway_tx_sendmsg(struct xway_conn *conn, struct sock *sk, struct msghdr *msg,
 			n = done ? -EPIPE : sk_stream_error(sk, msg->msg_flags, -EPIPE);
 		else
 			n = xway_tx_copy(conn, msg, size - done);
-		if (n > 0)
+		if (n > 0) {
 			done += n;
+			looked = false;
+		}
 		if (xway_mon_on() && ring && n > 0)
 			xway_mon_sent(conn, sk, n);
 		if (done >= size || (n < 0 && n != -EAGAIN) || !msg_data_left(msg))
 			break;
 		if (n > 0 || (ring && xway_tx_grow_ring(conn, sk)))
 			continue;
-		n = xway_tx_wait(conn, sk, &timeo, ring, done);
+		n = xway_tx_wait(conn, sk, &timeo, ring, done, &looked);
 		if (n)
 			break;
 	}

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * spin.h - whether a reader looks for the peer's next bytes a little longer before it sleeps.
+ * spin.h - whether a reader looks for the peer's next bytes, or a writer for room, a little longer
+ * before it sleeps.
  *
  * DOC: Theory of operation
+ *
+ * What is said of a reader holds of a writer.
  *
  * A reader that sleeps costs its peer an event and itself an interrupt and two switches: more than
  * many an answer takes. Whether it pays to wait for it awake depends on the peer, on its program,

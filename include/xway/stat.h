@@ -41,8 +41,9 @@
 	X(rx_private_bytes, "bytes copied out of rings as a link went down")			\
 	X(sleeps_rx, "times that a receive call slept")						\
 	X(sleeps_tx, "times that a send call slept")						\
-	X(spins_hit, "looks before a sleep that found bytes")					\
-	X(spins_missed, "looks before a sleep that found none")					\
+	X(spins_hit, "looks before a sleep that found what it would have been for")		\
+	X(spins_missed, "looks before a sleep that did not")					\
+	X(spins_tx, "of both, looks of send calls for room")					\
 	X(arena_full, "times that there was no room for a ring")				\
 	X(violations, "times that a peer broke the protocol")
 

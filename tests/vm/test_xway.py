@@ -129,6 +129,23 @@ class Tests:
         check(looks[0] == 0, f"{looks[0]} looks with spin_us=0")
         check(looks[1000] >= 10, f"{looks[1000]} looks in 400 round trips")
 
+    def test_waits_for_room_begin_with_a_look(self):
+        """The same of a blocking writer at a full ring: b reads slowly, as it has but one processor, and more to do."""
+        looks = {}
+        hog = self.lab.start("b", "while :; do :; done")
+        try:
+            with self.serve("xway-bench serve --tcp 7001", port=7001):
+                for spin_us in (0, 1000):
+                    self.knob("spin_us", spin_us)
+                    before = self.lab.stat("a")["spins_tx"]
+                    self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test stream --size 65536 --count 2000", timeout=120, check=True)
+                    looks[spin_us] = self.lab.stat("a")["spins_tx"] - before
+        finally:
+            hog.signal(9)
+            hog.wait(20)
+        check(looks[0] == 0, f"{looks[0]} looks with spin_us=0")
+        check(looks[1000] >= 2, f"{looks[1000]} looks in 2000 writes")
+
     def test_static_binary_rides_too(self):
         with self.serve("xway-transfer-static serve --port 7000", port=7000):
             self.link_up()
