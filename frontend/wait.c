@@ -14,12 +14,23 @@ static void xway_wait_took(long *timeo, long spent)
 		*timeo -= min(*timeo, spent);
 }
 
+/* How long the program wants a read to look, whether it pays or not: SO_BUSY_POLL, in ns. */
+static u64 xway_wait_wanted(const struct xway_conn *conn, const struct sock *sk,
+			    const struct xway_waiter *waiter)
+{
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	if (waiter == &conn->rx_waiter)
+		return READ_ONCE(sk->sk_ll_usec) * (u64)NSEC_PER_USEC;
+#endif
+	return 0;
+}
+
 bool xway_wait_look(struct xway_conn *conn, struct sock *sk, struct xway_waiter *waiter,
 		    bool (*news)(struct xway_conn *conn, struct sock *sk, u32 seen), u32 seen,
 		    long *timeo)
 {
 	u64 most = READ_ONCE(xway_param_spin_us) * (u64)NSEC_PER_USEC;
-	u64 limit = xway_spin_for(&waiter->spin, most);
+	u64 limit = max(xway_spin_for(&waiter->spin, most), xway_wait_wanted(conn, sk, waiter));
 	unsigned long at = jiffies;
 	bool hit = false;
 	u64 begin;
@@ -29,7 +40,8 @@ bool xway_wait_look(struct xway_conn *conn, struct sock *sk, struct xway_waiter 
 	begin = local_clock();
 	do {
 		hit = news(conn, sk, seen);
-		if (hit || need_resched() || signal_pending(current))
+		if (hit || need_resched() || signal_pending(current) ||
+		    test_bit(XWAY_CONN_WANTED, &conn->flags))
 			break;
 		cpu_relax();
 	} while (local_clock() - begin < limit && xway_link_is_up(conn->link));

@@ -18,7 +18,8 @@ struct xway_waiter {
 
 /*
  * Call @news, which is given @seen, until it says that there is some, without sleeping, for as long as
- * past looks and spin_us allow. A program that others wait for, a signal, and a link that ends, end it.
+ * past looks and spin_us allow, or, for bytes, SO_BUSY_POLL asks. A program that others wait for, xway_wq
+ * that wants the mutex, a signal, and a link that ends, end it.
  * The connection is attached; the direction's mutex is held. What has passed is taken from @timeo
  * (jiffies), unless that is for ever. True: there is news.
  */

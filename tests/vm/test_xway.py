@@ -129,6 +129,24 @@ class Tests:
         check(looks[0] == 0, f"{looks[0]} looks with spin_us=0")
         check(looks[1000] >= 10, f"{looks[1000]} looks in 400 round trips")
 
+    def test_busy_poll_is_a_look_before_each_wait(self):
+        """SO_BUSY_POLL, here by its default for new sockets, asks for looks where spin_us allows none."""
+        looks = {}
+        self.knob("spin_us", 0)
+        try:
+            with self.serve("xway-bench serve --tcp 7001", port=7001):
+                for us in (0, 20):
+                    self.lab.run("a", f"echo {us} > /proc/sys/net/core/busy_read", check=True)
+                    before = self.lab.stat("a")
+                    self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test rr --size 1 --count 400", timeout=60, check=True)
+                    after = self.lab.stat("a")
+                    looks[us] = sum(after[key] - before[key] for key in ("spins_hit", "spins_missed"))
+        finally:
+            self.lab.run("a", "echo 0 > /proc/sys/net/core/busy_read")
+            self.knob("spin_us", 1000)
+        check(looks[0] == 0, f"{looks[0]} looks without SO_BUSY_POLL")
+        check(looks[20] >= 200, f"{looks[20]} looks in 400 round trips")
+
     def test_waits_for_room_begin_with_a_look(self):
         """The same of a blocking writer at a full ring: b reads slowly, as it has but one processor, and more to do."""
         looks = {}
