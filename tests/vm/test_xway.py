@@ -93,6 +93,13 @@ class Tests:
         for name in self.lab.alive():
             self.lab.param(name, key, value)
 
+    def counted(self, command, *counters):
+        """By how much counters of a's grow, in sum, while a command runs there."""
+        before = self.lab.stat("a")
+        self.lab.run("a", command, timeout=120, check=True)
+        after = self.lab.stat("a")
+        return sum(after[key] - before[key] for key in counters)
+
     def gone_from_rings(self, name="a"):
         """Nothing leaks while the module is loaded."""
         self.lab.wait_idle(name)
@@ -122,10 +129,8 @@ class Tests:
         with self.serve("xway-bench serve --tcp 7001", port=7001):
             for spin_us in (0, 1000):
                 self.knob("spin_us", spin_us)
-                before = self.lab.stat("a")
-                self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test rr --size 1 --count 400", timeout=60, check=True)
-                after = self.lab.stat("a")
-                looks[spin_us] = sum(after[key] - before[key] for key in ("spins_hit", "spins_missed"))
+                looks[spin_us] = self.counted(f"xway-bench run --tcp {B}:7001 --test rr --size 1 --count 400",
+                                              "spins_hit", "spins_missed")
         check(looks[0] == 0, f"{looks[0]} looks with spin_us=0")
         check(looks[1000] >= 10, f"{looks[1000]} looks in 400 round trips")
 
@@ -137,10 +142,8 @@ class Tests:
             with self.serve("xway-bench serve --tcp 7001", port=7001):
                 for us in (0, 20):
                     self.lab.run("a", f"echo {us} > /proc/sys/net/core/busy_read", check=True)
-                    before = self.lab.stat("a")
-                    self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test rr --size 1 --count 400", timeout=60, check=True)
-                    after = self.lab.stat("a")
-                    looks[us] = sum(after[key] - before[key] for key in ("spins_hit", "spins_missed"))
+                    looks[us] = self.counted(f"xway-bench run --tcp {B}:7001 --test rr --size 1 --count 400",
+                                             "spins_hit", "spins_missed")
         finally:
             self.lab.run("a", "echo 0 > /proc/sys/net/core/busy_read")
             self.knob("spin_us", 1000)
@@ -155,11 +158,9 @@ class Tests:
             with self.serve("xway-bench serve --tcp 7001", port=7001):
                 for spin_us in (0, 1000):
                     self.knob("spin_us", spin_us)
-                    before = self.lab.stat("a")["spins_tx"]
-                    for _ in range(6):      # of each, the second wait at least: then it is known what a sleep costs
-                        self.lab.run("a", f"xway-bench run --tcp {B}:7001 --test stream --size 65536 --count 500",
-                                     timeout=120, check=True)
-                    looks[spin_us] = self.lab.stat("a")["spins_tx"] - before
+                    # Of each, the second wait at least: then it is known what a sleep costs.
+                    looks[spin_us] = sum(self.counted(f"xway-bench run --tcp {B}:7001 --test stream --size 65536 --count 500",
+                                                      "spins_tx") for _ in range(6))
         finally:
             hog.signal(9)
             hog.wait(20)
