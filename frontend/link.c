@@ -180,6 +180,7 @@ static int xway_link_bind_irq(struct xway_link *link, evtchn_port_t port)
 static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 {
 	struct xway_link *link = kzalloc(sizeof(*link), GFP_KERNEL);
+	static u32 seq;	/* xway_wq */
 
 	if (!link)
 		return NULL;
@@ -195,6 +196,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	link->retry_at = jiffies;
 	link->instance = peer->instance;
 	link->self = self;
+	link->seq = seq = seq + 1 ?: 1;
 	link->slots = xway_param_slots;
 	link->arena_pages = xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE;
 	link->slot = kvcalloc(link->slots, sizeof(*link->slot), GFP_KERNEL);
@@ -210,7 +212,7 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 static int xway_link_offer(struct xway_peer *peer, u64 self, domid_t self_domid)
 {
 	struct xway_link *link = xway_link_alloc(peer, self);
-	char text[96];
+	char text[112];
 	int err = -ENOMEM;
 
 	if (!link)
@@ -229,8 +231,8 @@ static int xway_link_offer(struct xway_peer *peer, u64 self, domid_t self_domid)
 		if (err)
 			goto err_region;
 	}
-	snprintf(text, sizeof(text), "from=%016llx for=%016llx ref=%u port=%u", self,
-		 peer->instance, link->region.ref[0], link->port);
+	snprintf(text, sizeof(text), "from=%016llx for=%016llx ref=%u port=%u seq=%u", self,
+		 peer->instance, link->region.ref[0], link->port, link->seq);
 	err = xway_device_offer(peer->domid, text);
 	if (err)
 		goto err_irq;
@@ -256,12 +258,13 @@ struct xway_offer {
 	u64 for_;
 	u32 ref;
 	u32 port;
+	u32 seq;
 };
 
 static bool xway_offer_parse(struct xway_offer *offer, const char *text)
 {
-	return text && sscanf(text, "from=%llx for=%llx ref=%u port=%u", &offer->from,
-			      &offer->for_, &offer->ref, &offer->port) == 4;
+	return text && sscanf(text, "from=%llx for=%llx ref=%u port=%u seq=%u", &offer->from,
+			      &offer->for_, &offer->ref, &offer->port, &offer->seq) == 5 && offer->seq;
 }
 
 /* Everything is there: connections may attach. */
@@ -273,6 +276,12 @@ static void xway_link_up(struct xway_link *link)
 	/* What came before the tasklet would look at messages. */
 	tasklet_schedule(&link->tasklet);
 	xway_conns_link_up(link);
+}
+
+/* MAPPED: has the peer mapped our region, this one and not an earlier one? */
+static bool xway_link_answered(const struct xway_link *link)
+{
+	return xway_load_acquire(&link->view.hdr->ready) == link->seq;
 }
 
 /* Map the peer's region and say so. */
@@ -304,13 +313,13 @@ static int xway_link_map(struct xway_link *link, const struct xway_offer *offer)
 		if (err)
 			goto err_unmap;
 	}
-	link->mapped = true;
+	link->peer_seq = offer->seq;
 	smp_store_release(&link->state, XWAY_LINK_MAPPED);
-	xway_store_release(&link->region.hdr->ready, 1);
+	xway_store_release(&link->region.hdr->ready, offer->seq);
 	/* Pairs with the same barrier on the other side: one of the two sees the other ready. */
 	xway_mb();
 	xway_ctl_kick(link);
-	if (xway_load_acquire(&link->view.hdr->ready) == 1)
+	if (xway_link_answered(link))
 		xway_link_up(link);
 	return 0;
 
@@ -410,8 +419,7 @@ static void xway_link_work(struct work_struct *work)
 {
 	struct xway_link *link = container_of(to_delayed_work(work), struct xway_link, work);
 
-	if (link->state == XWAY_LINK_MAPPED &&
-	    xway_load_acquire(&link->view.hdr->ready) == 1)
+	if (link->state == XWAY_LINK_MAPPED && xway_link_answered(link))
 		xway_link_up(link);
 	if (link->state == XWAY_LINK_UP || link->state == XWAY_LINK_QUIESCING)
 		xway_ctl_flush(link);
@@ -437,7 +445,7 @@ static void xway_link_forget(struct xway_link *link)
 void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_domid)
 {
 	struct xway_link *link = xway_link_find(peer->domid);
-	struct xway_offer offer;
+	struct xway_offer offer = { };
 	bool valid;
 	int err = 0;
 
@@ -445,7 +453,7 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 		offer.from == peer->instance && offer.for_ == self;
 	if (link && link->state == XWAY_LINK_DOWN) {
 		if (link->instance == peer->instance && link->self == self &&
-		    ((valid && link->mapped) || READ_ONCE(link->liar) ||
+		    ((valid && offer.seq == link->peer_seq) || READ_ONCE(link->liar) ||
 		     time_before(jiffies, link->retry_at))) {
 			clear_bit(peer->domid, xway_links_wanted);
 			return;
@@ -471,7 +479,8 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 			xway_link_retry_in(link, err == -ENOMEM ? XWAY_LINK_RETRY_MS :
 					   XWAY_LINK_CLUNG_MS);
 		}
-	} else if (link && link->state > XWAY_LINK_OFFERED && !valid) {
+	} else if (link && link->state > XWAY_LINK_OFFERED &&
+		   !(valid && offer.seq == link->peer_seq)) {
 		xway_link_stop(link);
 	}
 	if (err) {

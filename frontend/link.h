@@ -70,13 +70,14 @@ struct xway_link {
 	domid_t			domid;		/* of the peer; constant */
 	u64			instance;	/* the peer's; constant */
 	u64			self;		/* ours; constant */
+	u32			seq;		/* of our offer; constant */
+	u32			peer_seq;	/* xway_wq: of the peer's offer that was mapped; 0: none */
 	enum xway_link_state	state;		/* written on xway_wq, read anywhere */
 	bool			broken;		/* set anywhere, never cleared: expect nothing more */
 	bool			liar;		/* set anywhere, never cleared: the peer broke a rule */
 	struct delayed_work	work;
 	unsigned long		deadline;	/* xway_wq: jiffies, while QUIESCING */
 	unsigned long		retry_at;	/* xway_wq: jiffies, when DOWN: not before this */
-	bool			mapped;		/* xway_wq: the peer's offer has been used up */
 	bool			quiesce_sent;	/* xway_wq */
 	bool			quiet_sent;	/* xway_wq */
 	bool			quiesce_seen;	/* written by the tasklet */

@@ -61,7 +61,7 @@ struct xway_link_hdr {
 	__u32	pages;		/* of the region, this one included */
 	__u32	ctl_pages;
 	__u32	slot_pages;
-	__u32	ready;		/* becomes 1 once the owner has mapped its peer's region */
+	__u32	ready;		/* 0, then the seq of the peer's offer that the owner has mapped */
 	__u8	pad0[20];
 
 	/* The owner as producer of its control queue. */
