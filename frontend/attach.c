@@ -11,6 +11,7 @@
 #include "info.h"
 #include "rail.h"
 #include "sock.h"
+#include "total.h"
 #include "trace.h"
 
 /* ---- slots -------------------------------------------------------------------------------- */
@@ -62,7 +63,8 @@ static struct xway_link *__xway_slot_give(struct xway_conn *conn)
 
 	spin_lock_bh(&link->lock);
 	slot->conn = NULL;
-	link->slots_used--;
+	if (!--link->slots_used)
+		WRITE_ONCE(link->rest_since, jiffies);
 	xway_store(&conn->slot->id, 0);
 	spin_unlock_bh(&link->lock);
 	conn->id = 0;
@@ -163,7 +165,8 @@ void xway_conn_hello(struct xway_conn *conn)
 	struct xway_msg msg = { .type = XWAY_MSG_HELLO };
 
 	if (!link || !xway_link_is_up(link)) {
-		xway_conn_why(conn, XWAY_WHY_LINKING);
+		xway_conn_why(conn, xway_total_is_short(conn->domid) ? XWAY_WHY_TOTAL_FULL :
+			      XWAY_WHY_LINKING);
 		xway_link_want(conn->domid);
 		goto out;
 	}

@@ -15,6 +15,7 @@
 #include "peer.h"
 #include "rail.h"
 #include "sock.h"
+#include "total.h"
 
 #define XWAY_TUPLE_BITS	10
 
@@ -166,7 +167,8 @@ static void xway_conn_is_wanting(struct xway_conn *conn, void *arg)
 	if (conn->role == XWAY_ROLE_CLIENT && conn->domid == wanting->domid &&
 	    test_bit(XWAY_CONN_ESTABLISHED, &conn->flags) &&
 	    !test_bit(XWAY_CONN_TCP_ONLY, &conn->flags) &&
-	    !test_bit(XWAY_CONN_ORPHAN, &conn->flags) && !READ_ONCE(conn->attached))
+	    !test_bit(XWAY_CONN_ORPHAN, &conn->flags) && !READ_ONCE(conn->attached) &&
+	    READ_ONCE(conn->why_tx) != XWAY_WHY_PEER_REFUSED)
 		wanting->found = true;
 }
 
@@ -174,7 +176,8 @@ bool xway_conns_wanting(domid_t domid)
 {
 	struct xway_wanting wanting = { .domid = domid };
 
-	xway_conns_each(xway_conn_is_wanting, &wanting);
+	if (READ_ONCE(xway_param_enable))
+		xway_conns_each(xway_conn_is_wanting, &wanting);
 	return wanting.found;
 }
 
@@ -316,7 +319,8 @@ void xway_conn_expect_hello(struct xway_conn *conn)
 		xway_hello_forget(hello);
 		xway_conn_accept_hello(conn, hello->link, &msg);
 	} else if (conn->why_tx == XWAY_WHY_NONE) {
-		xway_conn_why(conn, XWAY_WHY_WAITING);
+		xway_conn_why(conn, xway_total_is_short(conn->domid) ? XWAY_WHY_TOTAL_FULL :
+			      XWAY_WHY_WAITING);
 	}
 	spin_unlock_bh(&xway_tuple_lock);
 }

@@ -108,6 +108,7 @@ static void xway_sync(struct work_struct *work)
 		xway_connect(dev);
 		xway_peers_sync(dev->otherend, xway_link_gone);
 		xway_peers_each(xway_sync_peer, NULL);
+		xway_links_prune();
 		break;
 	case XenbusStateClosing:
 	case XenbusStateClosed:

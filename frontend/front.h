@@ -22,6 +22,7 @@ extern unsigned int xway_param_ring_kib;
 extern unsigned int xway_param_idle_ms;
 extern unsigned int xway_param_slots;
 extern unsigned int xway_param_arena_kib;
+extern unsigned int xway_param_total_kib;	/* 0 only before xway_total_init() */
 extern unsigned int xway_param_spin_us;
 
 /*

@@ -14,6 +14,7 @@
 
 #include "conn.h"
 #include "peer.h"
+#include "total.h"
 
 #define XWAY_CTL_PAGES	8	/* 512 messages: more than two busy sides ever have in flight */
 
@@ -23,16 +24,31 @@ static DECLARE_BITMAP(xway_links_wanted, DOMID_FIRST_RESERVED);	/* atomic */
 
 static void xway_link_work(struct work_struct *work);
 
-bool xway_links_fit(void)
+static unsigned int xway_slot_pages(void)
 {
-	unsigned int slot_pages = xway_param_slots / XWAY_SLOTS_PER_PAGE;
-	unsigned int left = XWAY_REGION_PAGES - 1 - XWAY_CTL_PAGES - slot_pages;
+	return xway_param_slots / XWAY_SLOTS_PER_PAGE;
+}
 
-	if (xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE <= left)
-		return true;
+static unsigned int xway_arena_pages(void)
+{
+	return xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE;
+}
+
+unsigned int xway_links_region_pages(void)
+{
+	return xway_region_arena_first(XWAY_CTL_PAGES, xway_slot_pages()) + xway_arena_pages();
+}
+
+int xway_links_init(void)
+{
+	unsigned int left = XWAY_REGION_PAGES -
+			    xway_region_arena_first(XWAY_CTL_PAGES, xway_slot_pages());
+
+	if (xway_arena_pages() <= left)
+		return xway_total_init(xway_links_region_pages());
 	pr_err("slots=%u leaves room for arena_kib=%lu, not %u: lower one of the two\n",
 	       xway_param_slots, left * XWAY_PAGE_SIZE / 1024UL, xway_param_arena_kib);
-	return false;
+	return -EINVAL;
 }
 
 static void xway_link_release(struct kref *ref)
@@ -194,11 +210,12 @@ static struct xway_link *xway_link_alloc(struct xway_peer *peer, u64 self)
 	link->account = xway_account_get(peer->account);
 	link->domid = peer->domid;
 	link->retry_at = jiffies;
+	link->rest_since = jiffies;
 	link->instance = peer->instance;
 	link->self = self;
 	link->seq = seq = seq + 1 ?: 1;
 	link->slots = xway_param_slots;
-	link->arena_pages = xway_param_arena_kib * 1024 / XWAY_PAGE_SIZE;
+	link->arena_pages = xway_arena_pages();
 	link->slot = kvcalloc(link->slots, sizeof(*link->slot), GFP_KERNEL);
 	link->arena = bitmap_zalloc(link->arena_pages, GFP_KERNEL);
 	if (!link->slot || !link->arena) {
@@ -218,7 +235,7 @@ static int xway_link_offer(struct xway_peer *peer, u64 self, domid_t self_domid)
 	if (!link)
 		return err;
 	err = xway_region_create(&link->region, peer->domid, XWAY_CTL_PAGES,
-				 link->slots / XWAY_SLOTS_PER_PAGE, link->arena_pages);
+				 xway_slot_pages(), link->arena_pages);
 	if (err)
 		goto err_put;
 	link->region.hdr->instance = self;
@@ -246,7 +263,8 @@ err_irq:
 		unbind_from_irqhandler(link->irq, link);
 	tasklet_kill(&link->tasklet);
 err_region:
-	xway_region_destroy(&link->region);
+	xway_region_destroy(&link->region, XWAY_REGION_PATIENCE_MS);
+	xway_region_abandon(&link->region);
 err_put:
 	xway_link_put(link);
 	return err;
@@ -270,6 +288,7 @@ static bool xway_offer_parse(struct xway_offer *offer, const char *text)
 /* Everything is there: connections may attach. */
 static void xway_link_up(struct xway_link *link)
 {
+	link->rest_since = jiffies;
 	smp_store_release(&link->state, XWAY_LINK_UP);
 	xway_link_stat_inc(link, links_up);
 	pr_info_ratelimited("link with domain %u is up\n", link->domid);
@@ -338,6 +357,17 @@ static void xway_link_retry_in(struct xway_link *link, unsigned int ms)
 	mod_delayed_work(xway_wq, &link->work, link->retry_at - jiffies);
 }
 
+/* End what is granted. A peer that does not let it go is asked now and then. */
+static void xway_link_end_grants(struct xway_link *link, unsigned int patience_ms)
+{
+	if (!xway_region_destroy(&link->region, patience_ms))
+		return;
+	if (patience_ms)
+		pr_warn_ratelimited("domain %u keeps %u pages mapped: no new link before it lets them go\n",
+				    link->domid, link->region.pages);
+	xway_link_retry_in(link, XWAY_LINK_CLUNG_MS);
+}
+
 /* Nothing of the link is used any more: give back all that is shared. */
 static void xway_link_down(struct xway_link *link)
 {
@@ -357,8 +387,9 @@ static void xway_link_down(struct xway_link *link)
 	xway_conns_forget_hellos(link);
 	xway_ctl_late_free(link);
 	xway_view_region_unmap(&link->view);
-	if (xway_region_destroy(&link->region))
-		xway_link_retry_in(link, XWAY_LINK_CLUNG_MS);
+	xway_link_end_grants(link, XWAY_REGION_PATIENCE_MS);
+	if (time_before(jiffies, link->retry_at))
+		xway_link_retry_in(link, 0);
 	for (i = 0; i < link->slots; i++)
 		WARN_ON_ONCE(link->slot[i].conn);
 	xway_link_stat_inc(link, links_down);
@@ -415,6 +446,14 @@ static void xway_link_quiesce(struct xway_link *link)
 	mod_delayed_work(xway_wq, &link->work, msecs_to_jiffies(XWAY_LINK_STEP_MS));
 }
 
+/* It is down, and has waited for as long as it was told to. */
+static void xway_link_again(struct xway_link *link)
+{
+	xway_link_end_grants(link, 0);
+	if (!link->region.pages)
+		xway_device_sync();
+}
+
 static void xway_link_work(struct work_struct *work)
 {
 	struct xway_link *link = container_of(to_delayed_work(work), struct xway_link, work);
@@ -429,17 +468,47 @@ static void xway_link_work(struct work_struct *work)
 	if (link->state == XWAY_LINK_QUIESCING)
 		xway_link_quiesce(link);
 	else if (link->state == XWAY_LINK_DOWN)
-		xway_device_sync();
+		xway_link_again(link);
 }
 
 /* A link that is down, and whose peer has withdrawn its offer, may be forgotten. */
 static void xway_link_forget(struct xway_link *link)
 {
 	cancel_delayed_work_sync(&link->work);
+	xway_region_abandon(&link->region);
 	spin_lock_bh(&xway_links_lock);
 	list_del(&link->list);
 	spin_unlock_bh(&xway_links_lock);
 	xway_link_put(link);
+}
+
+/*
+ * Is it too soon for another link with @peer after @link, which is down? Whatever ends that, a watch or the
+ * link's work, has it looked at again.
+ */
+static bool xway_link_bars(struct xway_link *link, const struct xway_peer *peer, u64 self,
+			   bool valid, u32 seq)
+{
+	if (link->region.pages)
+		return true;
+	return link->instance == peer->instance && link->self == self &&
+	       ((valid && seq == link->peer_seq) || READ_ONCE(link->liar) ||
+		time_before(jiffies, link->retry_at));
+}
+
+/* Does somebody need a link with @peer: that peer, whose offer is @valid, or a connection of ours? */
+static bool xway_link_is_wanted(const struct xway_peer *peer, bool valid)
+{
+	if (!peer->ready || READ_ONCE(xway_leaving))
+		return false;
+	if (xway_total_is_short(peer->domid)) {
+		/* Who had to wait for room may have given up. */
+		clear_bit(peer->domid, xway_links_wanted);
+		/* Pairs with xway_link_want(): a connection that finds the bit set is seen here. */
+		smp_mb__after_atomic();
+	}
+	return valid || test_bit(peer->domid, xway_links_wanted) ||
+	       xway_conns_wanting(peer->domid);
 }
 
 void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_domid)
@@ -452,21 +521,27 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 	valid = peer->ready && xway_offer_parse(&offer, text) &&
 		offer.from == peer->instance && offer.for_ == self;
 	if (link && link->state == XWAY_LINK_DOWN) {
-		if (link->instance == peer->instance && link->self == self &&
-		    ((valid && offer.seq == link->peer_seq) || READ_ONCE(link->liar) ||
-		     time_before(jiffies, link->retry_at))) {
-			clear_bit(peer->domid, xway_links_wanted);
+		if (xway_link_bars(link, peer, self, valid, offer.seq))
 			return;
-		}
+		/* Who wanted one meanwhile, and still does, is found below. */
+		clear_bit(peer->domid, xway_links_wanted);
 		xway_link_forget(link);
 		link = NULL;
 	}
 	if (!link) {
-		if (!peer->ready || READ_ONCE(xway_leaving) ||
-		    (!valid && !test_bit(peer->domid, xway_links_wanted) &&
-		     !xway_conns_wanting(peer->domid)))
+		if (!xway_link_is_wanted(peer, valid)) {
+			xway_total_served(peer->domid);
 			return;
+		}
 		err = xway_link_offer(peer, self, self_domid);
+		if (err == -EDQUOT) {
+			/* It is tried again without being asked to. */
+			set_bit(peer->domid, xway_links_wanted);
+			xway_total_short(peer->domid, xway_links_region_pages());
+			return;
+		}
+		if (!err)
+			xway_total_served(peer->domid);
 		link = xway_link_find(peer->domid);
 	}
 	if (link && link->state == XWAY_LINK_OFFERED && valid &&
@@ -477,7 +552,7 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 			/* A header that lies will not mend; policy may, and memory surely. */
 			link->liar |= err == -EPROTO;
 			xway_link_retry_in(link, err == -ENOMEM ? XWAY_LINK_RETRY_MS :
-					   XWAY_LINK_CLUNG_MS);
+					   XWAY_LINK_REFUSED_MS);
 		}
 	} else if (link && link->state > XWAY_LINK_OFFERED &&
 		   !(valid && offer.seq == link->peer_seq)) {
@@ -494,8 +569,31 @@ void xway_link_gone(struct xway_peer *peer)
 {
 	struct xway_link *link = xway_link_find(peer->domid);
 
+	xway_total_served(peer->domid);
 	if (link)
 		xway_link_stop(link);
+}
+
+void xway_link_yield(struct xway_link *link)
+{
+	link->yields = true;
+	link->retry_at = jiffies + msecs_to_jiffies(XWAY_LINK_RETRY_MS);
+	xway_link_stop(link);
+}
+
+void xway_links_prune(void)
+{
+	struct xway_link *link, *next;
+	struct xway_peer *peer;
+
+	list_for_each_entry_safe(link, next, &xway_links, list) {
+		if (link->state != XWAY_LINK_DOWN || link->region.pages)
+			continue;
+		peer = xway_peer_get(link->domid);
+		if (!peer)
+			xway_link_forget(link);
+		xway_peer_put(peer);
+	}
 }
 
 static void xway_links_stop_work(struct work_struct *work)

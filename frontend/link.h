@@ -10,8 +10,9 @@
  *	MAPPED    the peer's region is mapped, our `ready` is set
  *	UP        both are ready: connections may attach
  *	QUIESCING connections are moving to TCP, ours and the peer's
- *	DOWN      nothing is shared; once it was MAPPED it is kept until the peer's offer is gone
- *		  from Xenstore, so that a new link of the same two instances cannot pick up that
+ *	DOWN      nothing is shared, but for pages that the peer does not let go of: until it does, it gets
+ *		  no others. Once it was MAPPED it is kept until the peer's offer is gone from Xenstore,
+ *		  so that a new link of the same two instances cannot pick up that
  */
 #ifndef XWAY_LINK_H
 #define XWAY_LINK_H
@@ -40,9 +41,10 @@ enum xway_link_state {
 };
 
 #define XWAY_LINK_QUIET_MS	3000	/* F-5: how long a peer may take to answer QUIESCE */
-#define XWAY_LINK_CLUNG_MS	60000	/* a peer that keeps our pages mapped gets no others so soon */
+#define XWAY_LINK_CLUNG_MS	5000	/* between two looks at pages that a peer keeps mapped */
+#define XWAY_LINK_REFUSED_MS	60000	/* after an offer that could not be mapped, but for want of memory */
 #define XWAY_LINK_STEP_MS	5	/* between two looks while quiescing */
-#define XWAY_LINK_RETRY_MS	5000	/* after a set-up that failed here for want of memory */
+#define XWAY_LINK_RETRY_MS	5000	/* after a set-up that failed for want of memory, or making room for another */
 
 /* One of our slots. */
 struct xway_link_slot {
@@ -78,6 +80,7 @@ struct xway_link {
 	struct delayed_work	work;
 	unsigned long		deadline;	/* xway_wq: jiffies, while QUIESCING */
 	unsigned long		retry_at;	/* xway_wq: jiffies, when DOWN: not before this */
+	bool			yields;		/* xway_wq: going down to make room for another */
 	bool			quiesce_sent;	/* xway_wq */
 	bool			quiet_sent;	/* xway_wq */
 	bool			quiesce_seen;	/* written by the tasklet */
@@ -98,7 +101,8 @@ struct xway_link {
 	unsigned int		late_count;	/* lock */
 	struct xway_link_slot	*slot;
 	unsigned int		slots;		/* constant */
-	unsigned int		slots_used;	/* lock */
+	unsigned int		slots_used;	/* lock; read anywhere, as a hint */
+	unsigned long		rest_since;	/* jiffies, when slots_used is 0; written under lock once it is UP */
 	unsigned int		slot_next;	/* lock: where to look first */
 	unsigned long		*arena;		/* lock: bitmap of pages in use */
 	unsigned int		arena_pages;	/* constant */
@@ -122,8 +126,9 @@ struct xway_link {
 #define xway_link_stat_inc(link, symbol) xway_link_stat_add(link, symbol, 1)
 
 /* link.c */
-/* Do the parameters fit in a region? If not, the log says what does. */
-bool xway_links_fit(void);
+/* Before there are links: -EINVAL if the parameters do not fit together, and the log says what does. */
+int xway_links_init(void);
+unsigned int xway_links_region_pages(void);	/* of the region of each link */
 void xway_link_put(struct xway_link *link);
 struct xway_link *xway_link_get(domid_t domid);	/* any state; NULL if none; any context */
 bool xway_link_is_up(const struct xway_link *link);
@@ -133,6 +138,10 @@ void xway_link_want(domid_t domid);
 void xway_link_sync(struct xway_peer *peer, char *offer, u64 self, domid_t self_domid);
 /* On xway_wq: the peer has vanished, left, or changed its instance. */
 void xway_link_gone(struct xway_peer *peer);
+/* On xway_wq: @link makes room for another. Its connections, if it gets some meanwhile, go on by TCP. */
+void xway_link_yield(struct xway_link *link);
+/* On xway_wq, after the directory was brought up to date: forget links that ended with peers that are gone. */
+void xway_links_prune(void);
 /*
  * Take every link down; true once none is left, false after @ms. Each takes its own bounded time,
  * all at once, but for one that a program holds from inside a call. Sleeps; not on xway_wq.

@@ -9,6 +9,7 @@
 #include "front.h"
 #include "mon.h"
 #include "sock.h"
+#include "total.h"
 
 DEFINE_SRCU(xway_srcu);
 struct workqueue_struct *xway_wq;
@@ -24,8 +25,9 @@ static int __init xway_front_init(void)
 		pr_err("this kernel does not run on Xen: load xway_front in a Xen guest\n");
 		return -ENODEV;
 	}
-	if (!xway_links_fit())
-		return -EINVAL;
+	err = xway_links_init();
+	if (err)
+		return err;
 	xway_wq = alloc_ordered_workqueue("xway", WQ_MEM_RECLAIM);
 	if (!xway_wq)
 		return -ENOMEM;
@@ -81,6 +83,7 @@ static void __exit xway_front_exit(void)
 	/* No program is inside any more: what one held up goes now. */
 	while (!xway_links_stop(XWAY_LEAVE_REPORT_MS))
 		pr_warn("unloading waits for a link\n");
+	xway_total_exit();
 	xway_conns_finish();
 	xway_mon_exit();
 	xway_proc_exit();

@@ -76,6 +76,8 @@ XWAY_RANGE_PARAM(slots, 1024, XWAY_SLOTS_STEP, 10240, XWAY_SLOTS_STEP, 0444,
 		 "connections with each peer that may use rings, a multiple of 32 up to 10240 (default: 1024)");
 XWAY_RANGE_PARAM(arena_kib, 2048, 64, 3584, 1, 0444,
 		 "memory granted to each peer for rings in KiB, 64 to 3584 (default: 2048)");
+XWAY_RANGE_PARAM(total_kib, 0, 256, 1U << 22, 1, 0644,
+		 "memory granted to all peers together in KiB, 256 to 4194304 (default: an eighth of the guest's, at most 65536)");
 XWAY_RANGE_PARAM(spin_us, 1000, 0, 10000, 1, 0644,
 		 "how long a blocking read may look for bytes, and a write for room, at most, where that costs less than to sleep, in us; 0 = not at all (default: 1000)");
 XWAY_RANGE_PARAM(flip_ms, 0, 0, 60000, 1, 0644,

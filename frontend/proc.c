@@ -9,15 +9,17 @@
 #include "conn.h"
 #include "peer.h"
 #include "sock.h"
+#include "total.h"
 
 static struct proc_dir_entry *xway_proc_dir;
 
 static int xway_proc_status(struct seq_file *seq, void *unused)
 {
 	xway_device_status(seq);
-	seq_printf(seq, " enable=%d flip_ms=%u ring_kib=%u arena_kib=%u spin_us=%u idle_ms=%u slots=%u\n",
+	seq_printf(seq, " enable=%d flip_ms=%u ring_kib=%u arena_kib=%u spin_us=%u idle_ms=%u slots=%u total_kib=%u granted_kib=%lu\n",
 		   xway_param_enable, xway_param_flip_ms, xway_param_ring_kib,
-		   xway_param_arena_kib, xway_param_spin_us, xway_param_idle_ms, xway_param_slots);
+		   xway_param_arena_kib, xway_param_spin_us, xway_param_idle_ms, xway_param_slots,
+		   xway_param_total_kib, xway_region_granted() * XWAY_PAGE_SIZE / 1024);
 	return 0;
 }
 
@@ -65,7 +67,8 @@ static void xway_proc_peer(struct xway_peer *peer, void *arg)
 			   xway_link_state_name(link), READ_ONCE(link->arena_used),
 			   link->arena_pages, READ_ONCE(link->slots_used), link->slots);
 	else
-		seq_puts(seq, " link=none arena_used=0 arena_pages=0 slots_used=0 slots=0\n");
+		seq_printf(seq, " link=%s arena_used=0 arena_pages=0 slots_used=0 slots=0\n",
+			   xway_total_is_short(peer->domid) ? "no-room" : "none");
 	xway_link_put(link);
 }
 

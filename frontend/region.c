@@ -10,56 +10,82 @@
 #include <xen/xen.h>
 
 #include "front.h"
+#include "total.h"
 
-#define XWAY_REGION_PATIENCE_MS	1000	/* a peer that goes in good order unmaps within a few */
+static unsigned long xway_region_sum;	/* pages of all regions: written on xway_wq, read anywhere */
 
-/* End one grant and free its page. The peer may be about to unmap: wait for it until @deadline. */
-static bool xway_region_end_grant(grant_ref_t ref, struct page *page, unsigned long deadline)
+unsigned long xway_region_granted(void)
 {
-	while (!gnttab_try_end_foreign_access(ref)) {
-		if (time_after(jiffies, deadline)) {
-			/* The kernel keeps both, and frees them whenever the peer lets go. */
-			gnttab_end_foreign_access(ref, page);
-			return false;
-		}
-		msleep(1);
-	}
-	__free_page(page);
-	return true;
+	return READ_ONCE(xway_region_sum);
 }
 
-static bool xway_region_free(struct xway_region *region, unsigned int granted)
+/* @region has this many pages now; with none it is as new. */
+static void xway_region_resize(struct xway_region *region, unsigned int pages)
 {
-	unsigned long deadline = jiffies + msecs_to_jiffies(XWAY_REGION_PATIENCE_MS);
-	bool clung = false;
-	unsigned int i;
-
-	for (i = 0; i < granted; i++)
-		clung |= !xway_region_end_grant(region->ref[i], region->page[i], deadline);
-	for (; i < region->pages && region->page[i]; i++)
-		__free_page(region->page[i]);
+	WRITE_ONCE(xway_region_sum, xway_region_sum + pages - region->pages);
+	region->pages = pages;
+	if (pages)
+		return;
 	kvfree(region->ref);
 	kvfree(region->page);
 	memset(region, 0, sizeof(*region));
-	return clung;
+}
+
+/* The peer may be about to unmap: wait for it until @deadline. */
+static bool xway_region_end_grant(grant_ref_t ref, unsigned long deadline)
+{
+	while (!gnttab_try_end_foreign_access(ref)) {
+		if (!time_before(jiffies, deadline))
+			return false;
+		msleep(1);
+	}
+	return true;
+}
+
+bool xway_region_destroy(struct xway_region *region, unsigned int patience_ms)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(patience_ms);
+	unsigned int i, kept = 0;
+
+	for (i = 0; i < region->pages && region->page[i]; i++) {
+		/* Not granted: it was being created. No grant is number 0, the kernel reserves the first few. */
+		if (!region->ref[i] || xway_region_end_grant(region->ref[i], deadline)) {
+			__free_page(region->page[i]);
+			continue;
+		}
+		region->page[kept] = region->page[i];
+		region->ref[kept++] = region->ref[i];
+	}
+	xway_region_resize(region, kept);
+	return kept;
+}
+
+void xway_region_abandon(struct xway_region *region)
+{
+	unsigned int i;
+
+	for (i = 0; i < region->pages; i++)
+		gnttab_end_foreign_access(region->ref[i], region->page[i]);
+	xway_region_resize(region, 0);
 }
 
 int xway_region_create(struct xway_region *region, domid_t peer, unsigned int ctl_pages,
 		       unsigned int slot_pages, unsigned int arena_pages)
 {
 	unsigned int pages = 1 + ctl_pages + slot_pages + arena_pages;
+	int err = -ENOMEM;
 	unsigned int i;
 	int ref;
 
-	region->pages = pages;
-	region->ctl_pages = ctl_pages;
-	region->slot_pages = slot_pages;
+	if (!xway_total_allows(pages))
+		return -EDQUOT;
 	region->page = kvcalloc(pages, sizeof(*region->page), GFP_KERNEL);
 	region->ref = kvcalloc(pages, sizeof(*region->ref), GFP_KERNEL);
-	if (!region->page || !region->ref) {
-		region->pages = 0;
+	if (!region->page || !region->ref)
 		goto err_free;
-	}
+	xway_region_resize(region, pages);
+	region->ctl_pages = ctl_pages;
+	region->slot_pages = slot_pages;
 	for (i = 0; i < pages; i++) {
 		region->page[i] = alloc_page(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY |
 					     __GFP_NOWARN);
@@ -70,8 +96,8 @@ int xway_region_create(struct xway_region *region, domid_t peer, unsigned int ct
 	for (i = 0; i < pages; i++) {
 		ref = gnttab_grant_foreign_access(peer, xen_page_to_gfn(region->page[i]), 1);
 		if (ref < 0) {
-			xway_region_free(region, i);
-			return -ENOSPC;
+			err = -ENOSPC;
+			goto err_free;
 		}
 		region->ref[i] = ref;
 		if (i)
@@ -85,13 +111,10 @@ int xway_region_create(struct xway_region *region, domid_t peer, unsigned int ct
 	return 0;
 
 err_free:
-	xway_region_free(region, 0);
-	return -ENOMEM;
-}
-
-bool xway_region_destroy(struct xway_region *region)
-{
-	return region->pages && xway_region_free(region, region->pages);
+	/* Nobody was told of the grants, but they can be guessed. */
+	xway_region_destroy(region, 0);
+	xway_region_abandon(region);
+	return err;
 }
 
 /* Map @n pages by @ref into @page; on failure none of them stays mapped. */

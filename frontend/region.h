@@ -34,18 +34,27 @@ struct xway_view_region {
 	const struct xway_link_hdr *hdr;
 };
 
+#define XWAY_REGION_PATIENCE_MS	1000	/* a peer that goes in good order unmaps within a few */
+
 /*
- * Both may sleep. xway_region_create() allocates, zeroes and grants; the caller fills the rest of
- * the header before it offers ref[0]. Returns 0, -ENOMEM or -ENOSPC (no grants left).
+ * All four may sleep, and run on xway_wq. xway_region_create() allocates, zeroes and grants; the caller
+ * fills the rest of the header before it offers ref[0]. Returns 0, -EDQUOT (beyond total_kib, see total.c),
+ * -ENOMEM or -ENOSPC (no grants left).
  */
 int xway_region_create(struct xway_region *region, domid_t peer, unsigned int ctl_pages,
 		       unsigned int slot_pages, unsigned int arena_pages);
 
 /*
- * Ends the grants. Pages that the peer still maps after a second are left to the kernel's deferred
- * list; true if there were any.
+ * Ends the grants, and frees the pages; nothing but region->pages may be looked at after it. True if the
+ * peer still maps some after @patience_ms: those stay, are counted, and the next call tries again.
  */
-bool xway_region_destroy(struct xway_region *region);
+bool xway_region_destroy(struct xway_region *region, unsigned int patience_ms);
+
+/* Leaves what xway_region_destroy() has not freed to the kernel, which ends the grants when it can. */
+void xway_region_abandon(struct xway_region *region);
+
+/* Pages of all regions, those included that a peer does not let go of. Any context. */
+unsigned long xway_region_granted(void);
 
 /*
  * Maps the region whose page 0 is granted to us as @ref. May sleep. Returns 0, -EPROTO (the header

@@ -49,7 +49,25 @@ void check_device(Checklist& list, const FrontStatus& status) {
     }
 }
 
-void check_peers(Checklist& list, const Host& host) {
+constexpr char kNoRoomRemedy[] =
+    "raise /sys/module/xway_front/parameters/total_kib, or load it with less arena_kib or slots";
+
+bool has_no_room(const Peer& peer) {
+    return peer.link == "no-room";
+}
+
+void check_room(Checklist& list, const std::vector<Peer>& peers, const FrontStatus& status) {
+    const auto memory =
+        fmt::format("{} of {} KiB are granted", status.granted_kib, status.total_kib);
+    if (const auto waiting = std::count_if(peers.begin(), peers.end(), has_no_room); waiting > 0)
+        list.fail("memory for links",
+                  fmt::format("{}, and {} of the peers wait for some", memory, waiting),
+                  kNoRoomRemedy);
+    else
+        list.pass("memory for links", memory);
+}
+
+void check_peers(Checklist& list, const Host& host, const FrontStatus& status) {
     auto peers = host.front("peers", parse_front_peers);
     if (!peers) {
         list.fail("peers", peers.error().what, peers.error().remedy);
@@ -65,6 +83,7 @@ void check_peers(Checklist& list, const Host& host) {
                   "load xway_front in the other guest");
     else
         list.pass("peers", fmt::format("{} of {} are ready", ready, peers->size()));
+    check_room(list, *peers, status);
 }
 
 // Makes the kernel look for its neighbour, as a connection would: an empty datagram to "discard".
@@ -185,7 +204,7 @@ void check_guest(Checklist& list, const Host& host) {
         list.note("parameter flip_ms",
                   fmt::format("rails are switched every {} ms", status->flip_ms),
                   "it is for tests: set it to 0");
-    check_peers(list, host);
+    check_peers(list, host, *status);
 }
 
 void check_peer(Checklist& list, const Host& host, const std::string& name) {
@@ -211,6 +230,8 @@ void check_peer(Checklist& list, const Host& host, const std::string& name) {
     else if (peer->link == "broken")
         list.fail("link", "the peer has broken the protocol",
                   "read 'dmesg', and load its module anew");
+    else if (has_no_room(*peer))
+        list.fail("link", "there is no memory left for it", kNoRoomRemedy);
     else
         list.note("link", peer->link, "it is made when the first connection needs it");
 }

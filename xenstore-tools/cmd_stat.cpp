@@ -55,6 +55,10 @@ Result<GuestReport> read_guest(const Options& options, const Host& host) {
         if (!total)
             return total.error();
         report.total = sort_figures(*total, "why_");
+        auto status = host.front("status", parse_front_status);
+        if (!status)
+            return status.error();
+        report.status = std::move(*status);
         auto peers = host.front("stat_peers", parse_front_stat_peers);
         if (!peers)
             return peers.error();

@@ -127,6 +127,8 @@ Result<FrontStatus> parse_front_status(std::string_view text) {
         words.number("flip_ms", status.flip_ms);
         words.number("ring_kib", status.ring_kib);
         words.number("arena_kib", status.arena_kib);
+        words.number("total_kib", status.total_kib);
+        words.number("granted_kib", status.granted_kib);
         return status;
     });
     if (!lines)

@@ -25,6 +25,7 @@ struct FrontStatus {
     std::string state; // no-device, connecting, connected, closed
     bool enable = false;
     std::uint64_t flip_ms = 0, ring_kib = 0, arena_kib = 0;
+    std::uint64_t total_kib = 0, granted_kib = 0;
 };
 
 struct Peer {
@@ -33,7 +34,7 @@ struct Peer {
     std::vector<std::string> macs;
     std::vector<Address> ips;
     bool ready = false;
-    std::string link; // none, offered, mapped, up, quiescing, broken, down
+    std::string link; // none, no-room, offered, mapped, up, quiescing, broken, down
     std::uint64_t arena_used = 0, arena_pages = 0, slots_used = 0, slots = 0;
 };
 

@@ -114,6 +114,15 @@ void add_peers(Metrics& metrics, const std::vector<PeerFigures>& peers) {
     }
 }
 
+void add_memory(Metrics& metrics, const FrontStatus& status) {
+    constexpr std::uint64_t kKib = 1024;
+    metrics.describe("xway_granted_bytes", Type::kGauge, "memory granted to all peers now");
+    metrics.sample({}, status.granted_kib * kKib);
+    metrics.describe("xway_granted_limit_bytes", Type::kGauge,
+                     "memory that may be granted to all peers");
+    metrics.sample({}, status.total_kib * kKib);
+}
+
 void add_links(Metrics& metrics, const std::vector<Peer>& links) {
     constexpr std::uint64_t kPage = 4096;
     const auto gauge = [&](const char* name, const char* help, auto value) {
@@ -124,6 +133,8 @@ void add_links(Metrics& metrics, const std::vector<Peer>& links) {
     };
     gauge("xway_peer_link_up", "1 if the link with this peer is up, else 0",
           [](const Peer& link) -> std::uint64_t { return link.link == "up"; });
+    gauge("xway_peer_no_room", "1 if a link with this peer waits for memory to be granted, else 0",
+          [](const Peer& link) -> std::uint64_t { return link.link == "no-room"; });
     gauge("xway_peer_slots_used", "connections that hold a slot of the link now",
           [](const Peer& link) { return link.slots_used; });
     gauge("xway_peer_slots", "connections that the link can take",
@@ -254,6 +265,8 @@ std::string metrics_of(const GuestReport& report) {
     if (report.total)
         add_figures(metrics, "xway_", *report.total, {}, "");
     add_peers(metrics, report.peers);
+    if (report.status)
+        add_memory(metrics, *report.status);
     add_links(metrics, report.links);
     if (report.current) {
         const auto& netns = report.current->netns;

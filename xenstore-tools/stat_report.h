@@ -42,6 +42,7 @@ std::optional<std::uint64_t> parse_netns_link(std::string_view text);
 // What a guest counts. Only what was asked for, or could be read, is there.
 struct GuestReport {
     std::optional<Figures> total;
+    std::optional<FrontStatus> status;
     std::vector<PeerFigures> peers;
     std::vector<Peer> links; // the same peers: what is used of their links now
     std::optional<NamespaceFigures> current;

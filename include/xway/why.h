@@ -37,7 +37,9 @@
 	X(TIMESTAMPS, "timestamps", "the program wants receive timestamps")			\
 	X(STALLED, "stalled", "its reader leaves a full ring alone; what follows waits in TCP's "	\
 	  "buffers until the ring is read")							\
-	X(FLIP, "flip", "the test option flip_ms has it on TCP just now")
+	X(FLIP, "flip", "the test option flip_ms has it on TCP just now")			\
+	X(TOTAL_FULL, "total-full", "no memory is left for a link with this peer: raise total_kib, "	\
+	  "or lower arena_kib or slots")
 
 #define XWAY_WHY_ENUM(symbol, name, text) XWAY_WHY_##symbol,
 enum xway_why {

@@ -18,12 +18,15 @@ constexpr char kSocket[] =
 TEST(FrontProc, reads_the_status) {
     const auto status = parse_front_status(
         "version=1 domid=3 instance=9f00000000000001 state=connected "
-        "enable=1 flip_ms=0 ring_kib=64 arena_kib=1024\n");
+        "enable=1 flip_ms=0 ring_kib=64 arena_kib=1024 "
+        "spin_us=1000 total_kib=32768 granted_kib=2212\n");
     ASSERT_TRUE(status) << status.error().text();
     EXPECT_EQ(status->domid, 3u);
     EXPECT_EQ(status->state, "connected");
     EXPECT_TRUE(status->enable);
     EXPECT_EQ(status->arena_kib, 1024u);
+    EXPECT_EQ(status->total_kib, 32768u);
+    EXPECT_EQ(status->granted_kib, 2212u);
     EXPECT_FALSE(parse_front_status(""));
     EXPECT_FALSE(parse_front_status("version=1\n"));
 }

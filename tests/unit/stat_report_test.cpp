@@ -32,15 +32,19 @@ constexpr char kPeers[] =
 constexpr char kLinks[] =
     "domid=4 instance=01 name=app mac=- ip=- ready=1 link=up arena_used=2 arena_pages=512 "
     "slots_used=3 slots=1024\n"
-    "domid=5 instance=02 name=- mac=- ip=- ready=0 link=none arena_used=0 arena_pages=0 "
+    "domid=5 instance=02 name=- mac=- ip=- ready=0 link=no-room arena_used=0 arena_pages=0 "
     "slots_used=0 "
     "slots=0\n";
+constexpr char kStatus[] =
+    "version=1 domid=3 instance=01 state=connected enable=1 flip_ms=0 ring_kib=256 arena_kib=2048 "
+    "total_kib=4000 granted_kib=2212\n";
 
 GuestReport a_report() {
     GuestReport report;
     report.total = sort_figures(*parse_front_stat(kStat), "why_");
     report.peers = *parse_front_stat_peers(kPeers);
     report.links = *parse_front_peers(kLinks);
+    report.status = *parse_front_status(kStatus);
     report.current = {4026531840u, sort_figures(*parse_front_stat(kStat), "why_")};
     return report;
 }
@@ -234,6 +238,10 @@ TEST(StatReport, prints_metrics_that_can_be_read_back) {
     EXPECT_EQ(metrics.value("xway_peer_link_up", app), "1");
     EXPECT_EQ(metrics.value("xway_peer_link_up", nameless), "0");
     EXPECT_EQ(metrics.value("xway_peer_arena_bytes", app), "2097152");
+    EXPECT_EQ(metrics.value("xway_peer_no_room", app), "0");
+    EXPECT_EQ(metrics.value("xway_peer_no_room", nameless), "1");
+    EXPECT_EQ(metrics.value("xway_granted_bytes"), "2265088");
+    EXPECT_EQ(metrics.value("xway_granted_limit_bytes"), "4096000");
     EXPECT_EQ(metrics.value("xway_netns_conns_armed_total", {{"netns", "4026531840"}}), "5");
     EXPECT_EQ(metrics.families().at("xway_later_counter").type, "untyped");
     EXPECT_EQ(metrics.families().at("xway_peer_kicks_total").type, "counter");
