@@ -64,7 +64,7 @@ static struct xway_link *__xway_slot_give(struct xway_conn *conn)
 	spin_lock_bh(&link->lock);
 	slot->conn = NULL;
 	if (!--link->slots_used)
-		WRITE_ONCE(link->rest_since, jiffies);
+		link->rest_since = jiffies;
 	xway_store(&conn->slot->id, 0);
 	spin_unlock_bh(&link->lock);
 	conn->id = 0;

@@ -21,11 +21,16 @@ static u64 xway_instance;		/* xway_wq; 0: not connected */
 static domid_t xway_domid;		/* xway_wq */
 
 static void xway_sync(struct work_struct *work);
-static DECLARE_WORK(xway_sync_work, xway_sync);
+static DECLARE_DELAYED_WORK(xway_sync_work, xway_sync);
 
 void xway_device_sync(void)
 {
-	queue_work(xway_wq, &xway_sync_work);
+	mod_delayed_work(xway_wq, &xway_sync_work, 0);
+}
+
+void xway_device_sync_in(unsigned int ms)
+{
+	queue_delayed_work(xway_wq, &xway_sync_work, msecs_to_jiffies(ms));
 }
 
 int xway_device_offer(domid_t peer, const char *text)
@@ -175,7 +180,7 @@ static void xway_remove(struct xenbus_device *dev)
 	WRITE_ONCE(xway_removing, true);
 	xway_unwatch(&xway_link_watch);
 	xway_unwatch(&xway_peer_watch);
-	cancel_work_sync(&xway_sync_work);
+	cancel_delayed_work_sync(&xway_sync_work);
 	INIT_WORK_ONSTACK(&drop, xway_drop_peers);
 	queue_work(xway_wq, &drop);
 	flush_work(&drop);
@@ -184,7 +189,7 @@ static void xway_remove(struct xenbus_device *dev)
 	mutex_lock(&xway_dev_mutex);
 	WRITE_ONCE(xway_dev, NULL);
 	mutex_unlock(&xway_dev_mutex);
-	cancel_work_sync(&xway_sync_work);
+	cancel_delayed_work_sync(&xway_sync_work);
 	xway_instance = 0;
 	xenbus_switch_state(dev, XenbusStateClosed);
 }

@@ -234,7 +234,8 @@ static int xway_link_offer(struct xway_peer *peer, u64 self, domid_t self_domid)
 
 	if (!link)
 		return err;
-	err = xway_region_create(&link->region, peer->domid, XWAY_CTL_PAGES,
+	err = xway_total_reserved(peer->domid) ? -EDQUOT :
+	      xway_region_create(&link->region, peer->domid, XWAY_CTL_PAGES,
 				 xway_slot_pages(), link->arena_pages);
 	if (err)
 		goto err_put;
@@ -357,15 +358,19 @@ static void xway_link_retry_in(struct xway_link *link, unsigned int ms)
 	mod_delayed_work(xway_wq, &link->work, link->retry_at - jiffies);
 }
 
-/* End what is granted. A peer that does not let it go is asked now and then. */
+/* End what is granted. Whether a peer that has not let it go has done so is looked at less and less often. */
 static void xway_link_end_grants(struct xway_link *link, unsigned int patience_ms)
 {
+	static const unsigned int wait_ms[] = { 100, 1000, XWAY_LINK_CLUNG_MS };
+
 	if (!xway_region_destroy(&link->region, patience_ms))
 		return;
-	if (patience_ms)
+	xway_link_retry_in(link, wait_ms[link->clung]);
+	if (link->clung + 1 == ARRAY_SIZE(wait_ms))
+		return;
+	if (++link->clung + 1 == ARRAY_SIZE(wait_ms))
 		pr_warn_ratelimited("domain %u keeps %u pages mapped: no new link before it lets them go\n",
 				    link->domid, link->region.pages);
-	xway_link_retry_in(link, XWAY_LINK_CLUNG_MS);
 }
 
 /* Nothing of the link is used any more: give back all that is shared. */
@@ -404,6 +409,8 @@ static void xway_link_stop(struct xway_link *link)
 	switch (link->state) {
 	case XWAY_LINK_OFFERED:
 	case XWAY_LINK_MAPPED:
+		/* The peer may not know that we were there: its offer must be good for another try. */
+		link->peer_seq = 0;
 		xway_link_down(link);
 		break;
 	case XWAY_LINK_UP:
@@ -475,6 +482,7 @@ static void xway_link_work(struct work_struct *work)
 static void xway_link_forget(struct xway_link *link)
 {
 	cancel_delayed_work_sync(&link->work);
+	xway_region_destroy(&link->region, XWAY_LINK_LEAVE_MS);
 	xway_region_abandon(&link->region);
 	spin_lock_bh(&xway_links_lock);
 	list_del(&link->list);
@@ -511,6 +519,26 @@ static bool xway_link_is_wanted(const struct xway_peer *peer, bool valid)
 	       xway_conns_wanting(peer->domid);
 }
 
+static void xway_link_complain(domid_t domid, int err)
+{
+	pr_warn_ratelimited("no link with domain %u: error %d%s\n", domid, err,
+			    err == -EPERM ? ": Xen's policy forbids it" :
+			    err == -ENOSPC ? ": all grants of this guest are in use; raise max_grant_frames" : "");
+}
+
+/* It is tried again without being asked to: until then it stays wanted, and who asks changes nothing. */
+static void xway_link_not_offered(domid_t domid, int err)
+{
+	set_bit(domid, xway_links_wanted);
+	if (err == -EDQUOT) {
+		xway_total_short(domid, xway_links_region_pages());
+		return;
+	}
+	xway_total_served(domid);
+	xway_link_complain(domid, err);
+	xway_device_sync_in(XWAY_LINK_RETRY_MS);
+}
+
 void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_domid)
 {
 	struct xway_link *link = xway_link_find(peer->domid);
@@ -525,6 +553,8 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 			return;
 		/* Who wanted one meanwhile, and still does, is found below. */
 		clear_bit(peer->domid, xway_links_wanted);
+		/* Pairs with xway_link_want(), as in xway_link_is_wanted(). */
+		smp_mb__after_atomic();
 		xway_link_forget(link);
 		link = NULL;
 	}
@@ -534,14 +564,11 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 			return;
 		}
 		err = xway_link_offer(peer, self, self_domid);
-		if (err == -EDQUOT) {
-			/* It is tried again without being asked to. */
-			set_bit(peer->domid, xway_links_wanted);
-			xway_total_short(peer->domid, xway_links_region_pages());
+		if (err) {
+			xway_link_not_offered(peer->domid, err);
 			return;
 		}
-		if (!err)
-			xway_total_served(peer->domid);
+		xway_total_served(peer->domid);
 		link = xway_link_find(peer->domid);
 	}
 	if (link && link->state == XWAY_LINK_OFFERED && valid &&
@@ -549,19 +576,14 @@ void xway_link_sync(struct xway_peer *peer, char *text, u64 self, domid_t self_d
 		err = xway_link_map(link, &offer);
 		if (err) {
 			xway_link_stop(link);
-			/* A header that lies will not mend; policy may, and memory surely. */
-			link->liar |= err == -EPROTO;
-			xway_link_retry_in(link, err == -ENOMEM ? XWAY_LINK_RETRY_MS :
-					   XWAY_LINK_REFUSED_MS);
+			/* A peer that lies, and policy, may mend; memory will, and so will an offer just withdrawn. */
+			xway_link_retry_in(link, err == -EPERM || err == -EPROTO ?
+					   XWAY_LINK_REFUSED_MS : XWAY_LINK_RETRY_MS);
+			xway_link_complain(peer->domid, err);
 		}
 	} else if (link && link->state > XWAY_LINK_OFFERED &&
 		   !(valid && offer.seq == link->peer_seq)) {
 		xway_link_stop(link);
-	}
-	if (err) {
-		pr_warn_ratelimited("no link with domain %u: error %d%s\n", peer->domid, err,
-				    err == -EPERM ? ": Xen's policy forbids it" : "");
-		clear_bit(peer->domid, xway_links_wanted);
 	}
 }
 
@@ -569,6 +591,7 @@ void xway_link_gone(struct xway_peer *peer)
 {
 	struct xway_link *link = xway_link_find(peer->domid);
 
+	clear_bit(peer->domid, xway_links_wanted);
 	xway_total_served(peer->domid);
 	if (link)
 		xway_link_stop(link);

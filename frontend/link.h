@@ -11,8 +11,8 @@
  *	UP        both are ready: connections may attach
  *	QUIESCING connections are moving to TCP, ours and the peer's
  *	DOWN      nothing is shared, but for pages that the peer does not let go of: until it does, it gets
- *		  no others. Once it was MAPPED it is kept until the peer's offer is gone from Xenstore,
- *		  so that a new link of the same two instances cannot pick up that
+ *		  no others. Once it was UP it is kept until the peer has withdrawn the offer that it was
+ *		  made of, or has gone, so that a new link cannot pick up that
  */
 #ifndef XWAY_LINK_H
 #define XWAY_LINK_H
@@ -42,9 +42,10 @@ enum xway_link_state {
 
 #define XWAY_LINK_QUIET_MS	3000	/* F-5: how long a peer may take to answer QUIESCE */
 #define XWAY_LINK_CLUNG_MS	5000	/* between two looks at pages that a peer keeps mapped */
+#define XWAY_LINK_LEAVE_MS	1000	/* for pages that a peer still maps when the device or the module goes */
 #define XWAY_LINK_REFUSED_MS	60000	/* after an offer that could not be mapped, but for want of memory */
 #define XWAY_LINK_STEP_MS	5	/* between two looks while quiescing */
-#define XWAY_LINK_RETRY_MS	5000	/* after a set-up that failed for want of memory, or making room for another */
+#define XWAY_LINK_RETRY_MS	5000	/* after a set-up that failed, or making room for another */
 
 /* One of our slots. */
 struct xway_link_slot {
@@ -80,6 +81,7 @@ struct xway_link {
 	struct delayed_work	work;
 	unsigned long		deadline;	/* xway_wq: jiffies, while QUIESCING */
 	unsigned long		retry_at;	/* xway_wq: jiffies, when DOWN: not before this */
+	u8			clung;		/* xway_wq: looks at pages that the peer kept, see link.c */
 	bool			yields;		/* xway_wq: going down to make room for another */
 	bool			quiesce_sent;	/* xway_wq */
 	bool			quiet_sent;	/* xway_wq */
@@ -101,8 +103,8 @@ struct xway_link {
 	unsigned int		late_count;	/* lock */
 	struct xway_link_slot	*slot;
 	unsigned int		slots;		/* constant */
-	unsigned int		slots_used;	/* lock; read anywhere, as a hint */
-	unsigned long		rest_since;	/* jiffies, when slots_used is 0; written under lock once it is UP */
+	unsigned int		slots_used;	/* lock */
+	unsigned long		rest_since;	/* lock, once it is UP: jiffies, when slots_used is 0 */
 	unsigned int		slot_next;	/* lock: where to look first */
 	unsigned long		*arena;		/* lock: bitmap of pages in use */
 	unsigned int		arena_pages;	/* constant */
@@ -220,6 +222,7 @@ static inline u32 xway_link_rx_arena_pages(const struct xway_link *link)
 int xway_device_register(void);
 void xway_device_unregister(void);
 void xway_device_sync(void);			/* any context: run the sync on xway_wq */
+void xway_device_sync_in(unsigned int ms);	/* the same, in a while, unless it is due before */
 int xway_device_offer(domid_t peer, const char *text);	/* NULL withdraws; xway_wq */
 void xway_device_status(struct seq_file *seq);
 

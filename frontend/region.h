@@ -34,10 +34,10 @@ struct xway_view_region {
 	const struct xway_link_hdr *hdr;
 };
 
-#define XWAY_REGION_PATIENCE_MS	1000	/* a peer that goes in good order unmaps within a few */
+#define XWAY_REGION_PATIENCE_MS	20	/* a peer that goes in good order unmaps within a few */
 
 /*
- * All four may sleep, and run on xway_wq. xway_region_create() allocates, zeroes and grants; the caller
+ * These three may sleep, and run on xway_wq. xway_region_create() allocates, zeroes and grants; the caller
  * fills the rest of the header before it offers ref[0]. Returns 0, -EDQUOT (beyond total_kib, see total.c),
  * -ENOMEM or -ENOSPC (no grants left).
  */

@@ -78,6 +78,7 @@ void xway_total_served(domid_t domid)
 /* What links could give, or are giving. */
 struct xway_giving {
 	struct xway_link *link;	/* the longest at rest so far */
+	unsigned long since;	/* jiffies, of that */
 	unsigned long pages;	/* of all of them */
 	bool begun;		/* one is on its way already */
 };
@@ -85,9 +86,14 @@ struct xway_giving {
 static void xway_link_may_give(struct xway_link *link, void *arg)
 {
 	struct xway_giving *giving = arg;
-	unsigned long since = READ_ONCE(link->rest_since);
 	unsigned int patience_ms = XWAY_TOTAL_SILENT_MS;
+	unsigned int slots_used;
+	unsigned long since;
 
+	spin_lock_bh(&link->lock);
+	slots_used = link->slots_used;
+	since = link->rest_since;
+	spin_unlock_bh(&link->lock);
 	switch (link->state) {
 	case XWAY_LINK_QUIESCING:
 		/* Later than that a program holds it up, and who knows for how long. */
@@ -99,7 +105,7 @@ static void xway_link_may_give(struct xway_link *link, void *arg)
 	case XWAY_LINK_DOWN:
 		return;
 	case XWAY_LINK_UP:
-		if (READ_ONCE(link->slots_used))
+		if (slots_used)
 			return;
 		patience_ms = XWAY_TOTAL_REST_MS;
 		break;
@@ -109,8 +115,10 @@ static void xway_link_may_give(struct xway_link *link, void *arg)
 	if (time_before(jiffies, since + msecs_to_jiffies(patience_ms)))
 		return;
 	giving->pages += link->region.pages;
-	if (!giving->link || time_before(since, READ_ONCE(giving->link->rest_since)))
+	if (!giving->link || time_before(since, giving->since)) {
 		giving->link = link;
+		giving->since = since;
+	}
 }
 
 /* On xway_wq, where no link goes away meanwhile: the next to give way for @pages, NULL if that would not do. */
@@ -153,6 +161,35 @@ static bool xway_total_needed(void)
 
 	xway_conns_each(xway_conn_finds_short, &found);
 	return found;
+}
+
+/* For whom do connections of ours wait? */
+struct xway_waiting {
+	domid_t domid;
+	bool for_it;
+	bool for_others;	/* who are short */
+};
+
+static void xway_conn_waits_for(struct xway_conn *conn, void *arg)
+{
+	struct xway_waiting *waiting = arg;
+
+	if (!xway_conn_waits(conn))
+		return;
+	if (conn->domid == waiting->domid)
+		waiting->for_it = true;
+	else if (xway_total_is_short(conn->domid))
+		waiting->for_others = true;
+}
+
+bool xway_total_reserved(domid_t domid)
+{
+	struct xway_waiting waiting = { .domid = domid };
+
+	if (bitmap_empty(xway_short, DOMID_FIRST_RESERVED))
+		return false;
+	xway_conns_each(xway_conn_waits_for, &waiting);
+	return waiting.for_others && !waiting.for_it;
 }
 
 void xway_total_short(domid_t domid, unsigned int pages)

@@ -19,6 +19,12 @@ void xway_total_exit(void);	/* no link is left */
 bool xway_total_allows(unsigned int pages);
 
 /*
+ * Is what room there is, or will be, for others than @domid? No connection waits for a link with it, and for
+ * one with somebody who is short one does. On xway_wq.
+ */
+bool xway_total_reserved(domid_t domid);
+
+/*
  * On xway_wq: there was no room for a link with @domid, of @pages. Its connections say so, links at rest make
  * room, and it is tried again (xway_device_sync()) when there is some.
  */

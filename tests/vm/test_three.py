@@ -190,7 +190,7 @@ class Tests:
             clinging.wait_for("mapped")
             self.lab.unload_guest("c")
             self.lab.wait_until("a", "grep -q granted_kib=4$ /proc/xway_front/status")
-            self.said(f"domain {self.lab.domids['c']} keeps 1 pages mapped")
+            self.lab.wait_until("a", f"dmesg | grep -q 'domain {self.lab.domids['c']} keeps 1 pages mapped'")
         self.lab.load_guest("c")
         self.lab.wait_peers("a")
         with self.servers():        # that listen with the module loaded
