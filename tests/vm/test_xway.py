@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """test_xway.py - xway in a real Xen host: guests, modules, unmodified programs.
 
-    tests/vm/test_xway.py [--guest pv|pvh] [--kernel VERSION] [--only GLOB,...] [--quick] [--minutes N]
+    tests/vm/test_xway.py [--guest pv|pvh] [--kernel VERSION] [--vcpus N] [--only GLOB,...] [--quick] [--minutes N]
 
 Prints a line a test, `ok` or `not ok`, with the time that is left, and last `N passed, N failed`. The kernel
 logs, the grants and the event channels are looked at after the modules are gone, and only then is that
@@ -989,6 +989,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--guest", choices=("pv", "pvh"), default="pv")
     parser.add_argument("--kernel", help="of dom0 and guests, or how its version begins (tests/vm/kernels list)")
+    parser.add_argument("--vcpus", type=int, default=1, help="of each guest")
     parser.add_argument("--only", default="*", help="tests whose names match: GLOB[,GLOB...]")
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--minutes", type=float, default=0, help="less of everything once there is no time for all; 0: there is")
@@ -1003,7 +1004,7 @@ def main():
     report = Report(list(keys.values()), options.minutes)
     try:
         for may_fault in [options.guest == "pvh"] * FAULTS + [False]:
-            lab = XwayLab(out, kind=options.guest, kernel=options.kernel, programs=["ss", "tcpdump", *map(str, PROGRAMS)],
+            lab = XwayLab(out, kind=options.guest, kernel=options.kernel, vcpus=options.vcpus, programs=["ss", "tcpdump", *map(str, PROGRAMS)],
                           dom0_programs=["tcpdump"], kernel_modules=["tcp_diag"], say=lambda text: print(f"# {text}", flush=True))
             try:
                 names = run(lab, options, report, names, keys, may_fault)
